@@ -185,7 +185,7 @@ def fit_spline(points: F64, dt_s: float, start_velocity: F64 | None = None) -> S
     else:
         start = (1.0, -2.0, 1.0) if n >= 4 else (1.0, -1.0)
         A[0, : len(start)] = start
-    return Spline(points=points, bend=np.linalg.solve(A, b), dt_s=h)
+    return Spline(points=points, bend=np.asarray(np.linalg.solve(A, b), dtype=np.float64), dt_s=h)
 
 
 def plan_spline(xy_ego_m: F32 | F64, dt_s: float, start_velocity_mps: F64 | None) -> Spline:
@@ -245,7 +245,7 @@ def place_path(plan: Plan, now_ns: int, *, step_s: float = 0.1, max_plan_age_s: 
     grid_ns = np.append(np.arange(0, end_ns - step_ns // 2, step_ns), end_ns)
     keep = (grid_ns < start_ns) | (grid_ns > start_ns + step_ns // 2) | (grid_ns == end_ns)
     offset_ns = np.unique(np.append(grid_ns[keep], start_ns)).astype(np.int64)
-    xy, velocity = spline(np.asarray(offset_ns / NS_PER_S))
+    xy, velocity = spline(np.asarray(offset_ns / NS_PER_S, dtype=np.float64))
     yaw, speed = headings(velocity)  # from the image stamp on, so that a heading held through a halt is the one before it
     ahead = offset_ns >= start_ns
     T = plan.pose.T_odom_ego
@@ -271,7 +271,7 @@ def expected_xy(previous: Plan, pose: EgoPose, stamp_ns: int, count: int, dt_s: 
 
     All NaN if the two poses are not given in the same odometry frame."""
     out = np.full((count, 2), np.nan)
-    t_s = (stamp_ns - previous.stamp_ns) / NS_PER_S + dt_s * np.arange(1, count + 1)
+    t_s = (stamp_ns - previous.stamp_ns) / NS_PER_S + dt_s * np.arange(1, count + 1, dtype=np.float64)
     spline = plan_spline(previous.selected_xy_ego_m, previous.dt_s, previous.pose.linear_mps)
     known = (t_s >= 0.0) & (t_s <= spline.end_s + 1e-6)
     if previous.pose.odom_frame_id == pose.odom_frame_id and known.any():

@@ -11,11 +11,12 @@ from vavam_ros.core.contracts import NS_PER_S, ConfigError
 class RateGate:
     """Lets stamps through at a rate, locked to a time grid, deterministic in the stamps alone.
 
-    The grid starts at the first stamp and goes on in steps of one period. A tick is taken by the first stamp not earlier than half an input interval before it
-    (the nearest frame, as far as can be told when a frame arrives), and never earlier than `tolerance` periods before it. Since the grid does not follow the
-    frames taken, the rate is exact on average and there is no beat: 10 Hz from a 30 Hz camera takes every third frame, from 12 Hz five of six.
-    A stamp a whole period behind its tick (a pause, or an input slower than the rate) starts the grid anew at itself. Late stamps and duplicates are never due.
-    A stamp further back than `jump_back_s` is time that jumped (a bag loop): the gate forgets all and starts with it.
+    The grid starts at the first stamp and goes on in steps of one period. It does not follow the frames taken, so the rate is exact on average and there is
+    no beat: 10 Hz from a 30 Hz camera takes every third frame, from 12 Hz five of six. A tick is taken by the first stamp not earlier than half an input
+    interval before the place where frames lately fell relative to their ticks: the nearest frame, but with a memory, so that jitter does not make the choice
+    flicker between two frames that lie about as near. Never earlier than `tolerance` periods before the tick.
+    When the input falls behind by one and a half periods (a pause, or an input slower than the rate), the ticks missed are dropped.
+    Late stamps and duplicates are never due. A stamp further back than `jump_back_s` is time that jumped (a bag loop): the gate starts anew with it.
     """
 
     def __init__(self, rate_hz: float, tolerance: float = 0.25, jump_back_s: float = 1.0) -> None:
@@ -32,6 +33,7 @@ class RateGate:
         """Forget the grid: the next stamp is due."""
         self._newest_ns: int | None = None
         self._tick_ns = 0
+        self._usual_ns = 0  # where frames lately fell, relative to their ticks
         self._intervals_ns: deque[int] = deque(maxlen=9)
 
     def due(self, stamp_ns: int) -> bool:
@@ -45,9 +47,14 @@ class RateGate:
             return False
         self._intervals_ns.append(stamp_ns - self._newest_ns)
         self._newest_ns = stamp_ns
-        lead_ns = min(self._lead_ns, int(median(self._intervals_ns)) // 2)
-        if stamp_ns < self._tick_ns - lead_ns:
+        if self._period_ns == 0:
+            return True
+        half_ns = int(median(self._intervals_ns)) // 2
+        error_ns = stamp_ns - self._tick_ns
+        if error_ns < -min(self._lead_ns, half_ns - self._usual_ns):
             return False
-        behind = stamp_ns >= self._tick_ns + self._period_ns
-        self._tick_ns = (stamp_ns if behind else self._tick_ns) + self._period_ns
+        usual_ns = error_ns if abs(error_ns - self._usual_ns) > half_ns else self._usual_ns + (error_ns - self._usual_ns) // 4
+        self._usual_ns = max(-half_ns, min(half_ns, usual_ns))
+        missed = error_ns // self._period_ns if 2 * error_ns >= 3 * self._period_ns else 0
+        self._tick_ns += (1 + missed) * self._period_ns
         return True
