@@ -59,7 +59,7 @@ def yaw_of(T: F64) -> float:
 def planar_T(x_m: float, y_m: float, yaw_rad: float) -> F64:
     """SE(2) as a (4, 4) matrix with z = 0."""
     c, s = np.cos(yaw_rad), np.sin(yaw_rad)
-    return np.array([[c, -s, 0.0, x_m], [s, c, 0.0, y_m], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    return np.array([[c, -s, 0.0, x_m], [s, c, 0.0, y_m], [0.0, 0.0, 1.0, 0.0], [0.0, 0.0, 0.0, 1.0]], dtype=np.float64)
 
 
 def invert(T: F64) -> F64:
@@ -230,9 +230,10 @@ def rotate_yaw(R: F64, yaw_rad: F64) -> F64:
 def place_path(plan: Plan, now_ns: int, *, step_s: float = 0.1, max_plan_age_s: float | None = None) -> DensePath | Waiting:
     """The selected trajectory in the odometry frame, from now on: latency compensation.
 
-    The first row is where the plan wants the ego point exactly now; the others lie on the plan's own grid stamp + i·step (so they recur from one publication
-    to the next and include the waypoints when step divides dt), the last at stamp + H·dt. A grid row closer to now than half a step is left out.
-    A clock up to one dt behind the image stamp gets the path from its beginning. Waiting(PLAN_EXPIRED) past the end, past `max_plan_age_s`, or further behind."""
+    The first row is where the plan wants the ego point exactly now; the others lie on the plan's own grid stamp + i·step (so they recur
+    from one publication to the next, and the waypoints are among them when step divides dt), the last at stamp + H·dt. A grid row closer to
+    now than half a step is left out. A clock up to one dt behind the image stamp gets the path from its beginning.
+    Waiting(PLAN_EXPIRED) past the end, past `max_plan_age_s`, or further behind."""
     age_s = (now_ns - plan.stamp_ns) / NS_PER_S
     spline = plan_spline(plan.selected_xy_ego_m, plan.dt_s, plan.pose.linear_mps)
     limit_s = spline.end_s if max_plan_age_s is None else min(spline.end_s, max_plan_age_s)

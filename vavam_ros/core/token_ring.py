@@ -219,7 +219,7 @@ class TokenRing:
 class FrozenDetector:
     """Notices a camera that repeats its picture while the vehicle moves. Fed at camera rate.
 
-    Frozen from the `after`-th repetition on (fresh stamps, the same digest, speed at or above `min_speed_mps` at each); not any more with the first new picture.
+    Frozen from the `after`-th repetition on (fresh stamps, the same digest, speed at or above `min_speed_mps` at each), until the first new picture.
     Standing still proves nothing: repetitions then count neither way. Without a known speed (None) nothing is claimed."""
 
     def __init__(self, after: int = 5, min_speed_mps: float = 0.5) -> None:
