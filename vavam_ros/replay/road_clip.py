@@ -14,20 +14,12 @@ from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
-from transforms3d.euler import euler2mat
 
+from vavam_ros.core.camera_model import Mount
 from vavam_ros.core.contracts import F64, NS_PER_S, U8, ConfigError, OdometrySample
+from vavam_ros.core.geometry import planar_T
 
 LANE_M = 3.5
-OPTICAL_IN_BODY: F64 = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # columns: optical x right, y down, z forward, in body axes
-
-
-def mount_pose(x_m: float, y_m: float, z_m: float, roll_rad: float = 0.0, pitch_rad: float = 0.0, yaw_rad: float = 0.0) -> F64:
-    """T_base_camera (4, 4), optical axes, of a camera whose body is turned by roll, pitch (nose down positive), yaw as in REP-103."""
-    T = np.eye(4)
-    T[:3, :3] = np.asarray(euler2mat(roll_rad, pitch_rad, yaw_rad, "sxyz")) @ OPTICAL_IN_BODY
-    T[:3, 3] = (x_m, y_m, z_m)
-    return T
 
 
 def _default_K() -> F64:
@@ -42,7 +34,7 @@ class RoadClipConfig:
     height: int = 360
     K: F64 = field(default_factory=_default_K)
     D: tuple[float, ...] = ()  # plumb_bob
-    T_base_camera: F64 = field(default_factory=lambda: mount_pose(1.7, 0.0, 1.5))
+    T_base_camera: F64 = field(default_factory=lambda: Mount(x_m=1.7, z_m=1.5).T_ego_camera)
     duration_s: float = 12.0
     image_rate_hz: float = 10.0
     odometry_rate_hz: float = 50.0
@@ -125,14 +117,11 @@ class RoadClip:
     def odometry_at(self, stamp_ns: int) -> OdometrySample:
         """Exact odometry at a stamp."""
         x, y, yaw, v, w = self.state(stamp_ns)
-        T = np.eye(4)
-        T[:3, :3] = np.asarray(euler2mat(0.0, 0.0, yaw, "sxyz"))
-        T[:2, 3] = (x, y)
         return OdometrySample(
             stamp_ns=stamp_ns,
             odom_frame_id=self.odom_frame_id,
             base_frame_id=self.base_frame_id,
-            T_odom_base=T,
+            T_odom_base=planar_T(x, y, yaw),
             linear_mps=np.array([v, 0.0, 0.0]),
             angular_radps=np.array([0.0, 0.0, w]),
         )
