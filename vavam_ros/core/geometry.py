@@ -6,7 +6,7 @@ Rotations go through transforms3d, whose quaternions are (w, x, y, z); those of 
 `to_xyz_quat_xyzw` and nowhere else. All arithmetic is fp64.
 
 A plan's waypoints are joined by a cubic spline over the origin (where the ego point was at the image stamp) and the H points. Its end is not-a-knot. Its start
-is clamped to the measured twist: on turning, accelerating motion that is two to four times more exact in the first half second than not-a-knot
+is clamped to the measured twist: on turning, accelerating motion that is ten times more exact in the first half second than not-a-knot
 (docs/results/latency_compensation.md), and a path that starts with the speed the vehicle has is what a follower needs. Where twist and points disagree by
 more than `MAX_START_MISMATCH_MPS` the twist is not believed (many odometry sources leave it zero) and the start is not-a-knot too.
 """

@@ -4,6 +4,8 @@ Poses between messages are interpolated by cubic Hermite curves that use the twi
 spherical rotation that takes the pose error of a turning, accelerating ego at 10 Hz from centimetres to a tenth of a millimetre
 (docs/results/latency_compensation.md). Where the twists contradict the displacement (many sources leave the twist zero) the interpolation is linear.
 
+The present is the newest message carried on by its twist and the twist's trend, for a bounded time.
+
 Not thread safe: its owner holds a lock. Time is an argument.
 """
 
@@ -19,6 +21,9 @@ import numpy as np
 
 from vavam_ros.core.contracts import F64, NS_PER_S, ConfigError, EgoPose, OdometrySample, PoseQuality, Waiting, WaitReason
 from vavam_ros.core.geometry import integrate_twist, interpolate_pose, rotation_matrix, rotation_vector, shift_origin, skew
+
+TREND_S = 0.1  # long enough that the noise of two twists does not make an acceleration
+MAX_TREND_MPS2, MAX_TREND_RADPS2 = 10.0, 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,7 +151,7 @@ class OdometryHistory:
             behind_s = (stamp_ns - self._stamps_ns[-1]) / NS_PER_S
             if behind_s > min(allow_extrapolation_s, self.config.max_extrapolation_s):
                 return Waiting(reason=WaitReason.ODOMETRY_BEHIND, detail=f"by {behind_s:.3f} s")
-            return _carry_on(self._samples[-1], stamp_ns)
+            return self._carry_on(stamp_ns)
         if self._stamps_ns[i] == stamp_ns:
             return self._samples[i]
         if i == 0:
@@ -174,15 +179,32 @@ class OdometryHistory:
         found = self.base_now(now_ns)
         return found if isinstance(found, Waiting) else shift_origin(found, self.rear_axle_x_m)
 
+    def _carry_on(self, stamp_ns: int) -> OdometrySample:
+        """The newest message carried on by its twist, and the twist by its own trend over the last `TREND_S`, where there are messages for one."""
+        newest = self._samples[-1]
+        dt_s = (stamp_ns - newest.stamp_ns) / NS_PER_S
+        linear_trend, angular_trend = np.zeros(3), np.zeros(3)
+        before = bisect_right(self._stamps_ns, newest.stamp_ns - _ns(TREND_S)) - 1
+        if before < 0 and len(self._samples) > 1:
+            before = 0
+        if before >= 0:
+            span_s = (newest.stamp_ns - self._stamps_ns[before]) / NS_PER_S
+            if TREND_S / 2 <= span_s <= self.config.max_gap_s:
+                linear_trend = np.clip((newest.linear_mps - self._samples[before].linear_mps) / span_s, -MAX_TREND_MPS2, MAX_TREND_MPS2)
+                angular_trend = np.clip((newest.angular_radps - self._samples[before].angular_radps) / span_s, -MAX_TREND_RADPS2, MAX_TREND_RADPS2)
+        linear, angular = newest.linear_mps + 0.5 * dt_s * linear_trend, newest.angular_radps + 0.5 * dt_s * angular_trend
+        return replace(
+            newest,
+            stamp_ns=stamp_ns,
+            T_odom_base=integrate_twist(newest.T_odom_base, linear, angular, dt_s),
+            linear_mps=newest.linear_mps + dt_s * linear_trend,
+            angular_radps=newest.angular_radps + dt_s * angular_trend,
+            quality=PoseQuality.EXTRAPOLATED if newest.quality is PoseQuality.MEASURED else newest.quality,
+        )
+
 
 def _ns(seconds: float) -> int:
     return round(seconds * NS_PER_S)
-
-
-def _carry_on(newest: OdometrySample, stamp_ns: int) -> OdometrySample:
-    T = integrate_twist(newest.T_odom_base, newest.linear_mps, newest.angular_radps, (stamp_ns - newest.stamp_ns) / NS_PER_S)
-    quality = PoseQuality.EXTRAPOLATED if newest.quality is PoseQuality.MEASURED else newest.quality
-    return replace(newest, stamp_ns=stamp_ns, T_odom_base=T, quality=quality)
 
 
 def _between(a: OdometrySample, b: OdometrySample, stamp_ns: int, interpolation: str) -> OdometrySample:
