@@ -1,0 +1,121 @@
+"""The vocabulary of bring-up: arguments, processes, systems; and where their files lie. Plain data, no ROS."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, TypeAlias
+
+from vavam_ros.core.contracts import ConfigError
+
+Value: TypeAlias = "bool | int | float | str"
+Kind = Literal["str", "int", "float", "bool"]
+PACKAGE = "vavam_ros"
+FALSE_TRUE = ("false", "true")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Argument:
+    """One launch argument. `parameter`: it sets the node parameter of that name, unless it is left empty."""
+
+    name: str
+    description: str
+    default: str = ""
+    choices: tuple[str, ...] = ()
+    kind: Kind = "str"
+    parameter: str = ""
+
+    def value(self, text: str) -> Value:
+        """`text` as the argument's type. Raises ConfigError."""
+        if self.kind == "bool" and text.lower() in FALSE_TRUE:
+            return text.lower() == "true"
+        try:
+            if self.kind == "int":
+                return int(text)
+            if self.kind == "float":
+                return float(text)
+        except ValueError as error:
+            raise ConfigError(f"argument {self.name}: got {text!r}, expected a number of type {self.kind}") from error
+        if self.kind == "bool":
+            raise ConfigError(f"argument {self.name}: got {text!r}, expected true or false")
+        return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Process:
+    """One process. `node_name` None: it hosts several nodes, which keep the names they have in the code.
+
+    `on_exit`: "fail", its end is a failure of the system; "shutdown", its clean end is the system's.
+    """
+
+    name: str
+    executable: str
+    namespace: str
+    node_name: str | None
+    parameter_files: tuple[str, ...] = ()
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    remappings: tuple[tuple[str, str], ...] = ()
+    log_level: str = "info"
+    on_exit: Literal["fail", "shutdown"] = "fail"
+
+    @property
+    def module(self) -> str:
+        """The Python module that `executable` runs."""
+        return f"{PACKAGE}.nodes.{self.executable}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class System:
+    """What to start. `environment` holds defaults: a variable that the user has set already stays."""
+
+    name: str
+    processes: tuple[Process, ...]
+    environment: Mapping[str, str]
+
+    def environment_beside(self, present: Mapping[str, str]) -> dict[str, str]:
+        """The variables to set where `present` are set."""
+        return {name: value for name, value in self.environment.items() if not present.get(name)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Declaration:
+    """A system that can be started: its arguments, and the function that makes it of their values."""
+
+    name: str
+    description: str
+    arguments: tuple[Argument, ...]
+    build: Callable[[Mapping[str, str]], System]
+
+
+def data_dir(kind: Literal["config", "launch"]) -> Path:
+    """The folder of configuration or launch files: of the source tree, else of the installation. Raises ConfigError."""
+    here = Path(__file__).resolve()
+    for candidate in (here.parents[1] / kind, *(parent / "share" / PACKAGE / kind for parent in here.parents)):
+        if candidate.is_dir():
+            return candidate
+    raise ConfigError(f"no {kind} folder beside {here.parent}, expected a source tree or an installation: run from one, or build the package")
+
+
+def resolve(declaration: Declaration, given: Mapping[str, str]) -> dict[str, str]:
+    """Every argument of `declaration` with the given text or its default. Raises ConfigError on an unknown name or value."""
+    names = {argument.name for argument in declaration.arguments}
+    unknown = sorted(set(given) - names)
+    if unknown:
+        raise ConfigError(f"{declaration.name}: got argument {', '.join(unknown)}, expected some of {', '.join(sorted(names))}")
+    values = {argument.name: given.get(argument.name, argument.default) for argument in declaration.arguments}
+    for argument in declaration.arguments:
+        if argument.choices and values[argument.name] not in argument.choices:
+            raise ConfigError(f"argument {argument.name}: got {values[argument.name]!r}, expected one of {', '.join(argument.choices)}")
+    return values
+
+
+def find_file(name: str, suffix: str) -> str:
+    """A file given by its name in config/ or by its path. Raises ConfigError."""
+    path = Path(name.strip()).expanduser()
+    in_config = data_dir("config") / (path.name if path.suffix == suffix else f"{path.name}{suffix}")
+    for candidate in ([in_config] if path.name == name.strip() else []) + [path]:
+        if candidate.is_file():
+            return str(candidate.resolve())
+    known = ", ".join(sorted(p.name for p in data_dir("config").glob(f"*{suffix}")))
+    raise ConfigError(f"got {name!r}, expected a file, or one of {known} in {data_dir('config')}")
