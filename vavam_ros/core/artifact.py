@@ -12,11 +12,11 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from vavam_ros.core.camera_model import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import ArtifactError, ConfigError
 from vavam_ros.core.golden_check import record, replay
 from vavam_ros.core.model import VaVAM, VideoModel, init_weights
@@ -27,17 +27,20 @@ from vavam_ros.core.tokenizer import DROPPED_BUFFERS, VQ16, VQ16_RELEASED, VQ16_
 from vavam_ros.core.tokenizer_init import init_tokenizer
 
 __all__ = [
-    "LoadedArtifact", "LoadedVideo", "ModelCard", "load_artifact", "load_tokenizer", "load_video_artifact", "random_artifact", "read_card", "require_domain", "save_artifact",
-]  # fmt: skip
+    "LoadedArtifact",
+    "LoadedVideo",
+    "ModelCard",
+    "load_artifact",
+    "load_tokenizer",
+    "load_video_artifact",
+    "random_artifact",
+    "read_card",
+    "require_domain",
+    "save_artifact",
+    "tokenizer_for",
+]
 
 MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE = "model.safetensors", "tokenizer.safetensors", "golden.safetensors"
-
-# What a model with random weights looks through: no model depends on it, the demo needs some camera.
-RANDOM_CAMERA: dict[str, Any] = {
-    "name": "random_front", "width": 1600, "height": 900, "fx": 1266.4, "fy": 1266.4, "cx": 800.0, "cy": 450.0,
-    "mount": {"x_m": 1.7, "y_m": 0.0, "z_m": 1.5, "roll_rad": 0.0, "pitch_rad": 0.0, "yaw_rad": 0.0},
-}  # fmt: skip
-
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedArtifact:
@@ -166,7 +169,9 @@ def tokenizer_for(spec: ModelSpec) -> TokenizerSpec:
     return replace(VQ16_SMALL, image_hw=image_hw, codebook_size=spec.video.vocabulary - 1)
 
 
-def random_artifact(directory: Path | str, spec: ModelSpec = SMALL, seed: int = 0, tokenizer: TokenizerSpec | None = None) -> ModelCard:
+def random_artifact(
+    directory: Path | str, spec: ModelSpec = SMALL, seed: int = 0, *, tokenizer: TokenizerSpec | None = None, camera: str = "world_front"
+) -> ModelCard:
     """A model directory with random weights, which says so. Same arguments on one machine: the same bytes.
 
     Nothing that training starts at zero (queries, the readout of the expert) stays zero, or most of the network would not matter.
@@ -179,7 +184,7 @@ def random_artifact(directory: Path | str, spec: ModelSpec = SMALL, seed: int = 
     init_weights(model, generator)
     _fill_zeros(model.state_dict(), generator)
     card = ModelCard(
-        spec=spec, tokenizer=vq_spec, canonical_camera=RANDOM_CAMERA, domain="random", trained=False, licence="Apache-2.0",
+        spec=spec, tokenizer=vq_spec, canonical_camera=CANONICAL_CAMERAS[camera].to_dict(), domain="random", trained=False, licence="Apache-2.0",
         source=f"random weights, seed {seed}", notes="Untrained: its paths mean nothing. For tests, timing and the demo.",
     )  # fmt: skip
     return save_artifact(directory, card, model, vq)

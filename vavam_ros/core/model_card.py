@@ -11,7 +11,8 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from vavam_ros.core.contracts import ArtifactError, Command, ConfigError, DomainError
+from vavam_ros.core.camera_model import CanonicalCamera
+from vavam_ros.core.contracts import ArtifactError, CameraError, Command, ConfigError, DomainError
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.vq_network import TokenizerSpec
 
@@ -23,8 +24,6 @@ Kind = Literal["vavam", "vavim"]
 CommandRule = Literal["reference", "neuroncap", "lookahead"]
 
 REFERENCE_COMMANDS: dict[str, int] = {c.name.lower(): int(c) for c in Command}
-CAMERA_KEYS = {"name", "width", "height", "fx", "fy", "cx", "cy", "mount"}
-MOUNT_KEYS = {"x_m", "y_m", "z_m", "roll_rad", "pitch_rad", "yaw_rad"}
 
 _HEADER = """\
 # A model of vavam_ros: read and checked on load, do not edit by hand (the model id covers what is written here).
@@ -61,7 +60,7 @@ class ModelCard:
         if self.command_rule not in get_args(CommandRule):
             raise ConfigError(f"command rule: got {self.command_rule!r}, expected one of {get_args(CommandRule)}")
         self._check_commands()
-        self._check_camera()
+        CanonicalCamera.from_dict(self.canonical_camera)  # raises what is wrong with it
         v = self.spec.video
         if self.tokenizer.grid_hw != (v.grid_h, v.grid_w):
             raise ConfigError(
@@ -77,11 +76,10 @@ class ModelCard:
             expected = f"{sorted(REFERENCE_COMMANDS)} with distinct numbers below {self.spec.action.commands}"
             raise ConfigError(f"command map: got {dict(commands)}, expected {expected}")
 
-    def _check_camera(self) -> None:
-        camera = self.canonical_camera
-        mount = camera.get("mount")
-        if set(camera) != CAMERA_KEYS or not isinstance(mount, Mapping) or set(mount) != MOUNT_KEYS:
-            raise ConfigError(f"canonical camera: got {dict(camera)}, expected the keys {sorted(CAMERA_KEYS)} with mount {sorted(MOUNT_KEYS)}")
+    @property
+    def camera(self) -> CanonicalCamera:
+        """What the model looks through."""
+        return CanonicalCamera.from_dict(self.canonical_camera)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types, in the order of reading."""
@@ -177,7 +175,7 @@ def read_card(directory: Path | str) -> ModelCard:
         return ModelCard.from_dict(content)
     except ArtifactError as e:
         raise type(e)(f"{path}: {e}") from e
-    except (ConfigError, TypeError) as e:  # TypeError: a word where a number belongs
+    except (ConfigError, CameraError, TypeError) as e:  # TypeError: a word where a number belongs
         raise ArtifactError(f"{path}: {e}") from e
 
 

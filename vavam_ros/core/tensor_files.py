@@ -39,7 +39,7 @@ def read_tensors(path: Path, *, drop: Collection[str] = ()) -> dict[str, Tensor]
         raise ArtifactError(f"{path} is missing: the model directory is incomplete, copy or convert it again")
     try:
         with safe_open(str(path), framework="pt", device="cpu") as f:
-            return {name: f.get_tensor(name) for name in f.keys() if name not in drop}
+            return {name: f.get_tensor(name) for name in f.keys() if name not in drop}  # noqa: SIM118 (f is no mapping)
     except (SafetensorError, OSError) as e:
         raise ArtifactError(f"{path} ({path.stat().st_size} bytes) is truncated or not a safetensors file ({e}): copy or convert it again") from e
 
