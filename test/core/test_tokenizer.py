@@ -89,7 +89,7 @@ def test_a_batch_gives_what_its_pictures_give(model: VQ16) -> None:
     ],
 )
 def test_pictures_that_cannot_be_encoded_are_refused(model: VQ16, images: object) -> None:
-    with pytest.raises(TokenError, match="expected|NaN"):
+    with pytest.raises(TokenError, match=r"expected|NaN"):
         model.encode(images())  # type: ignore[operator]
 
 

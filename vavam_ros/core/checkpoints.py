@@ -6,6 +6,7 @@ divisors are established and checked before any weight is used.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -28,7 +29,7 @@ Progress = Callable[[Sequence[T]], Iterable[T]]
 
 KNOWN_GRIDS = {576: (18, 32)}
 _ACTION_SHAPE_KEYS = ("action_mup_base_shapess", "action_mup_base_shapes")  # the first spelling is upstream's
-_DROPPED = re.compile(r"attn_mask|(gpt\.)?transformer\.h\.\d+\.attn\.bias")  # masks, boolean or of ones
+_MASK = re.compile(r"attn_mask|(gpt\.)?transformer\.h\.\d+\.attn\.bias")  # no weights
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,28 +39,21 @@ class Upstream:
     path: Path
     kind: Literal["vavam", "vavim"]
     spec: ModelSpec  # of a VaViM file the action part is the upstream expert for this width, without weights
-    tensors: Mapping[str, LazyTensor]  # upstream names without prefix, each tensor once
+    tensors: Mapping[str, LazyTensor]  # native names of a whole VaVAM, each tensor once
     step: int | None
 
     @property
     def parameters(self) -> int:
         """Number of weights."""
-        return sum(_count(t.shape) for t in self.tensors.values())
+        return sum(math.prod(t.shape) for t in self.tensors.values())
 
     def build(self, device: torch.device | str, progress: Progress[str] = lambda names: names) -> VaVAM | VideoModel:
         """The native model in fp32. Raises ArtifactError on a name, shape or value that does not fit."""
         model = VaVAM(self.spec, device="meta") if self.kind == "vavam" else VideoModel(self.spec.video, device="meta")
-        named = {native_name(name, self.kind): self.tensors[name] for name in self.tensors}
-        weights: dict[str, Tensor] = {name: named[name].load().float() for name in progress(list(named))}
+        prefix = "" if self.kind == "vavam" else "video."
+        weights: dict[str, Tensor] = {name.removeprefix(prefix): self.tensors[name].load().float() for name in progress(list(self.tensors))}
         fill(model, weights, str(self.path), device)
         return model
-
-
-def native_name(name: str, kind: Literal["vavam", "vavim"]) -> str:
-    """Native name of an upstream tensor (prefix already stripped)."""
-    if kind == "vavam":
-        return upstream_to_native(name)
-    return upstream_to_native(f"gpt.{name}").removeprefix("video.")
 
 
 def open_checkpoint(
@@ -76,7 +70,7 @@ def open_checkpoint(
         raise ArtifactError(f"{path}: no state_dict at the top level, so not a VaVAM or VaViM checkpoint (a tokenizer goes to --tokenizer)")
     state = content["state_dict"]
     kind: Literal["vavam", "vavim"] = "vavam" if any(str(n).startswith("vam.") for n in state) else "vavim"
-    tensors = _once(_stripped(state, "vam." if kind == "vavam" else "network.", path), path, progress)
+    tensors = _once(_stripped(state, "vam." if kind == "vavam" else "network.", path), kind, path, progress)
     settings = plain(content.get("hyper_parameters", {}))
     given = [read_base_shapes(s) if Path(s).suffix == ".bsh" and Path(s).is_file() else s for s in base_shapes]
     spec = (_vavam_spec if kind == "vavam" else _vavim_spec)(settings, content, given, grid_hw, path)
@@ -92,34 +86,31 @@ def open_checkpoint(
 
 
 def _stripped(state: Mapping[Any, Any], prefix: str, path: Path) -> dict[str, LazyTensor]:
-    """Names without their prefix and without masks. Every name must begin with the prefix and stand for a tensor."""
+    """Names without their prefix. Every name must begin with the prefix and stand for a tensor."""
     odd = [str(n) for n, t in state.items() if not str(n).startswith(prefix) or not isinstance(t, LazyTensor)]
     if odd:
         raise ArtifactError(
             f"{path}: {len(odd)} entries of state_dict are not tensors named {prefix}… ({listed(odd)}); expected a VaVAM (vam.) or VaViM (network.) file"
         )
-    names = {str(n).removeprefix(prefix): t for n, t in state.items()}
-    return {n: t for n, t in names.items() if not _DROPPED.fullmatch(n)}
+    return {str(n).removeprefix(prefix): t for n, t in state.items()}
 
 
-def _canonical(name: str) -> str:
-    """The one name that a tensor's aliases share."""
-    name = name.removeprefix("joint_model.")
-    return {"lm_head.weight": VIDEO_READOUT, "gpt.lm_head.weight": f"gpt.{VIDEO_READOUT}"}.get(name, name)
-
-
-def _once(named: Mapping[str, LazyTensor], path: Path, progress: Progress[str]) -> dict[str, LazyTensor]:
-    """Each tensor once. Raises ArtifactError where two names of one tensor hold different values."""
-    kept: dict[str, LazyTensor] = {}
-    for name in progress(sorted(named, key=lambda n: (_canonical(n) != n, n))):
-        first = kept.setdefault(_canonical(name), named[name])
+def _once(named: Mapping[str, LazyTensor], kind: str, path: Path, progress: Progress[str]) -> dict[str, LazyTensor]:
+    """Native name → tensor, each once. Raises ArtifactError on unknown names, and where two names of one tensor hold different values."""
+    native = {n: upstream_to_native(n if kind == "vavam" else f"gpt.{n}") for n in named}
+    unknown = [n for n, found in native.items() if found is None and not _MASK.fullmatch(n)]
+    if unknown:
+        raise ArtifactError(f"{path}: {len(unknown)} tensors of state_dict are not part of {kind} ({listed(unknown)})")
+    kept: dict[str, tuple[str, LazyTensor]] = {}
+    for name in progress([n for n, found in native.items() if found is not None]):
+        first, tensor = kept.setdefault(str(native[name]), (name, named[name]))
         other = named[name]
-        if not first.same_place(other) and (first.shape != other.shape or not torch.equal(first.load(), other.load())):
+        if not tensor.same_place(other) and (tensor.shape != other.shape or not torch.equal(tensor.load(), other.load())):
             raise ArtifactError(
-                f"{path}: {name} and {_canonical(name)} are one tensor in the model but differ in the file: "
+                f"{path}: {first} and {name} are one tensor in the model but differ in the file: "
                 "it was changed after training, or its output layer is not tied; neither can be converted"
             )
-    return kept
+    return {n: tensor for n, (_, tensor) in kept.items()}
 
 
 def _section(settings: Any, names: Sequence[str], path: Path) -> Mapping[str, Any]:
@@ -231,15 +222,8 @@ def _check_video(video: VideoSpec, shapes: Any, path: Path) -> None:
 
 
 def _expected(spec: ModelSpec, kind: str) -> dict[str, tuple[int, ...]]:
-    video = video_shapes(spec.video, spec.video.width)
-    if kind == "vavim":
-        return video
-    action = action_shapes(spec.video, spec.action, spec.action.width, spec.video.width)
-    return {f"gpt.{n}": s for n, s in video.items()} | {f"action_expert.{n}": s for n, s in action.items()}
-
-
-def _count(shape: tuple[int, ...]) -> int:
-    n = 1
-    for size in shape:
-        n *= size
-    return n
+    """Native name → shape of everything that the file must hold."""
+    upstream = {f"gpt.{n}": s for n, s in video_shapes(spec.video, spec.video.width).items()}
+    if kind == "vavam":
+        upstream |= {f"action_expert.{n}": s for n, s in action_shapes(spec.video, spec.action, spec.action.width, spec.video.width).items()}
+    return {str(upstream_to_native(n)): s for n, s in upstream.items()}
