@@ -279,8 +279,11 @@ class CanonicalCamera:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain types for YAML."""
-        return asdict(self) | {"d": list(self.d)}
+        """Plain types for YAML; the distortion only where there is one."""
+        d = asdict(self) | {"d": list(self.d)}
+        if self.distortion_model == "none":
+            del d["distortion_model"], d["d"]
+        return d
 
     @classmethod
     def from_dict(cls, d: Mapping[str, Any]) -> CanonicalCamera:

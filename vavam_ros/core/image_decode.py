@@ -76,6 +76,7 @@ def decode_compressed(data: ByteBuffer, format: str = "") -> U8:
     buffer = np.frombuffer(data, np.uint8) if len(data) else np.empty(0, np.uint8)
     if not buffer.size:
         raise EncodingError(f"compressed image ({format!r}): got no bytes, expected JPEG or PNG data")
+    _check_complete(buffer, format)
     try:
         picture = cv2.imdecode(buffer, cv2.IMREAD_UNCHANGED)
     except cv2.error as e:
@@ -88,6 +89,16 @@ def decode_compressed(data: ByteBuffer, format: str = "") -> U8:
     if picture.ndim == 2 or picture.shape[2] not in (3, 4):
         raise EncodingError(f"compressed image ({format!r}): got a grey picture, expected colour. {_remedy('mono8')}")
     return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB if picture.shape[2] == 3 else cv2.COLOR_BGRA2RGB), np.uint8)
+
+
+def _check_complete(buffer: U8, format: str) -> None:
+    """Decoders fill the missing part of a cut-off file with grey and say nothing: look for its end mark (before any zero padding)."""
+    start = buffer[:8].tobytes()
+    for name, magic, end in (("JPEG", b"\xff\xd8", b"\xff\xd9"), ("PNG", b"\x89PNG", b"IEND")):
+        if start.startswith(magic) and end not in buffer.tobytes().rstrip(b"\0")[-1024:]:
+            raise EncodingError(
+                f"compressed image ({format!r}, {buffer.size} bytes): a {name} without its end, expected complete data; the message was truncated"
+            )
 
 
 def _remedy(encoding: str) -> str:
