@@ -1,0 +1,71 @@
+# The only commands that the README and CI use. Every target does its own set-up and is quick the second time.
+#   make setup [TORCH=system|none] [PYTHON=python3.11]   make demo   make test   make check   make bench   make doctor   make clean
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+TORCH ?= pinned
+PYTHON ?=
+ARGS ?=
+BOOT := $(firstword $(PYTHON) $(shell command -v python3 2>/dev/null) python3)
+SETUP := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH $(BOOT) pip_ros/setup_env.py $(if $(PYTHON),--python $(PYTHON)) --torch $(TORCH)
+PY := .venv/bin/python
+# A Python of one environment leaves variables that break another's, so every call starts without them.
+RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
+DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench
+
+.PHONY: help setup setup-jazzy demo test test-kilted test-jazzy check bench test-colcon test-real-ros test-gpu test-all doctor clean
+help:
+	@sed -n 's/^#   //p' Makefile; echo "more: test-colcon test-real-ros test-gpu test-all"
+
+setup:
+	@$(SETUP) --venv .venv --distro kilted
+
+setup-jazzy:
+	@$(SETUP) --venv .venv-jazzy --distro jazzy
+
+# A drive through live nodes, then its report. Arguments: make demo ARGS="--help"
+demo: setup
+	$(RUN) .venv/bin/vavam demo $(ARGS)
+
+test: test-kilted test-jazzy
+
+test-kilted: setup
+	@mkdir -p out
+	$(RUN) $(PY) -m pytest -m "$(DEFAULT_MARKS)" --junitxml=out/junit-kilted.xml $(ARGS)
+	@$(RUN) $(PY) test/require_ran.py out/junit-kilted.xml nodes
+
+# The other supported distribution of wheels: the node tests marked smoke.
+test-jazzy: setup-jazzy
+	@mkdir -p out
+	$(RUN) .venv-jazzy/bin/python -m pytest -m "smoke and ($(DEFAULT_MARKS))" --junitxml=out/junit-jazzy.xml -p no:cacheprovider test/nodes
+	@$(RUN) .venv-jazzy/bin/python test/require_ran.py out/junit-jazzy.xml nodes
+
+check: setup
+	$(RUN) $(PY) -m ruff check .
+	$(RUN) $(PY) -m ruff format --check pip_ros/*.py setup.py test/*.py
+	$(RUN) $(PY) -m mypy
+	$(RUN) $(PY) -m pytest -q -m "drift or imports" test
+
+bench: setup
+	$(RUN) $(PY) -m bench $(ARGS)
+
+# colcon build, plain and --symlink-install, of this tree with the PyPI tools; then its install space is used.
+test-colcon:
+	@$(SETUP) --venv .venv-colcon --distro kilted --with colcon
+	$(RUN) .venv-colcon/bin/python -m pytest -q -m colcon -p no:cacheprovider test/test_colcon.py
+
+# LAUNCH_SRC=… LAUNCH_ROS_SRC=… MESSAGE_FILTERS_SRC=… CV_BRIDGE_SRC=…: checkouts of the real packages.
+test-real-ros: setup
+	$(RUN) env LAUNCH_SRC="$(LAUNCH_SRC)" LAUNCH_ROS_SRC="$(LAUNCH_ROS_SRC)" MESSAGE_FILTERS_SRC="$(MESSAGE_FILTERS_SRC)" CV_BRIDGE_SRC="$(CV_BRIDGE_SRC)" \
+	  $(PY) -m pytest -m real_ros $(ARGS)
+
+test-gpu: setup
+	$(RUN) $(PY) -m pytest -m gpu $(ARGS)
+
+test-all: check test test-colcon
+
+doctor: setup
+	$(RUN) .venv/bin/vavam doctor $(ARGS)
+
+clean:
+	rm -rf build install log out dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	@echo "kept: .venv .venv-jazzy .venv-colcon (remove them by hand for a set-up from nothing)"
