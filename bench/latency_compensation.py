@@ -3,8 +3,8 @@
     python bench/latency_compensation.py            # prints the tables, a minute on one core
     python bench/latency_compensation.py --write    # also renews the document's tables and its plot (matplotlib)
 
-A synthetic vehicle turns and accelerates along a known trajectory. Its true future rear-axle positions are the plan; the plan comes 300 ms late. What is measured is the
-distance from each row of the path, as published at that moment, to where the vehicle truly is at that row's time.
+A synthetic vehicle turns and accelerates along a known trajectory. Its true future rear-axle positions are the plan; the plan comes 300 ms late.
+What is measured is the distance from each row of the path, as published at that moment, to where the vehicle truly is at that row's time.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ class Drive:
         i = np.floor(t / self._step).astype(np.int64)
         rest = t - i * self._step
         middle = t - 0.5 * rest
-        return self._knots[i] + (self.speed(middle) * rest)[:, None] * np.stack([np.cos(self.yaw(middle)), np.sin(self.yaw(middle))], axis=1)
+        direction = np.stack([np.cos(self.yaw(middle)), np.sin(self.yaw(middle))], axis=1)
+        return np.asarray(self._knots[i] + (self.speed(middle) * rest)[:, None] * direction, dtype=np.float64)
 
     def T_odom_ego(self, t: float) -> F64:
         """(4, 4) pose of the rear axle."""
@@ -89,7 +90,7 @@ class Drive:
 
     def plan(self, t: float, pose: EgoPose) -> Plan:
         """The true future of the rear axle as a plan of the picture taken at t, with the pose that the odometry says it had."""
-        future = self.xy(t + DT_S * np.arange(1, HORIZON + 1))
+        future = self.xy(t + DT_S * np.arange(1.0, HORIZON + 1))
         xy = geometry.transform_points(geometry.invert(self.T_odom_ego(t)), future)[:, :2].astype(np.float32)
         return Plan(
             stamp_ns=pose.stamp_ns,
@@ -182,7 +183,8 @@ def measure(odometry: Odometry, trials: int = TRIALS, late_s: float = LATE_S, co
         worst = np.maximum(worst, [errors.max(), floor.max(), (errors - floor).max(), heading_error(drive, path).max(), position_error(drive, seen).max()])
         slot = np.round((path.stamps_ns - stamp(t)) / NS_PER_S / 0.1).astype(np.int64)
         np.maximum.at(curve, slot, errors)
-    return Errors(*(float(v) for v in worst), curve_m=curve)
+    path_m, ideal_m, excess_m, heading_rad, base_link_m = (float(v) for v in worst)
+    return Errors(path_m=path_m, ideal_m=ideal_m, excess_m=excess_m, heading_rad=heading_rad, base_link_m=base_link_m, curve_m=curve)
 
 
 def boundary_table(drive: Drive, trials: int = TRIALS, noise_m: float = 0.0) -> dict[str, F64]:
@@ -201,7 +203,7 @@ def boundary_table(drive: Drive, trials: int = TRIALS, noise_m: float = 0.0) -> 
         for _ in range(trials):
             t = float(rng.uniform(4.0, 34.0))
             T = geometry.invert(drive.T_odom_ego(t))
-            points = geometry.transform_points(T, drive.xy(t + DT_S * np.arange(HORIZON + 1)))[:, :2]
+            points = geometry.transform_points(T, drive.xy(t + DT_S * np.arange(HORIZON + 1.0)))[:, :2]
             points[1:] += rng.normal(0.0, noise_m, (HORIZON, 2))
             xy, velocity = fit(points, np.array([drive.speed(np.array([t]))[0], 0.0]))(at)
             yaw, speed = geometry.headings(velocity)
@@ -223,7 +225,8 @@ def tables(trials: int) -> str:
         for name, e in boundary_table(Drive(), trials, noise_m).items():
             p0, p1, h0, h1, v0 = e * [1e3, 1e3, 1e3, 1e3, 1.0]
             lines.append(f"| {title} | {name} | {p0:.1f} mm | {p1:.1f} mm | {h0:.1f} mrad | {h1:.1f} mrad | {v0:.2f} m/s |")
-    lines += ["", "| odometry | jitter | rear axle in base_link | `~/path`: largest error | noise-free | excess | heading | `~/path_base_link` |", "|" + "---|" * 8]
+    lines += ["", "| odometry | jitter | rear axle in base_link | `~/path`: largest error | noise-free | excess | heading | `~/path_base_link` |"]
+    lines += ["|" + "---|" * 8]
     cases = [Odometry(rate, jitter) for rate in RATES for jitter in ("none", "arrival", "instants")]
     cases += [Odometry(rate, "instants", rear_axle_x_m=-1.4) for rate in RATES]
     for case in cases:
@@ -264,9 +267,9 @@ def plot(path: Path) -> None:
     left.plot(placed.xyz_m[:, 0], placed.xyz_m[:, 1], "C0.-", ms=4, label="~/path (first row: now)")
     left.set(xlabel="x in odom, m", ylabel="y in odom, m", title="one plan, 300 ms late", aspect="equal")
     left.legend(fontsize=8)
-    for rate in RATES:
+    for width, rate in zip((6, 3.5, 1.5), RATES, strict=True):
         curve = measure(Odometry(rate, "instants"), 100).curve_m
-        right.plot(np.arange(31)[3:] * 0.1, curve[3:] * 1e3, label=f"odometry {rate:g} Hz ± 20 ms")
+        right.plot(np.arange(31)[3:] * 0.1, curve[3:] * 1e3, lw=width, label=f"odometry {rate:g} Hz ± 20 ms")
     right.set(xlabel="s after the image stamp", ylabel="largest error, mm", title="~/path against the truth", ylim=(0, None))
     right.grid(alpha=0.3)
     right.legend(fontsize=8)
@@ -275,6 +278,7 @@ def plot(path: Path) -> None:
 
 
 def main() -> None:
+    """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="renew the document's tables and plot")
     parser.add_argument("--trials", type=int, default=TRIALS)

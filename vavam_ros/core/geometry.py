@@ -74,7 +74,7 @@ def transform_points(T_a_b: F64, xyz_b_m: F64) -> F64:
     """(N, 2) or (N, 3) points in b → (N, 3) points in a; missing z is 0."""
     xyz = np.zeros((len(xyz_b_m), 3))
     xyz[:, : xyz_b_m.shape[1]] = xyz_b_m
-    return xyz @ T_a_b[:3, :3].T + T_a_b[:3, 3]
+    return np.asarray(xyz @ T_a_b[:3, :3].T + T_a_b[:3, 3], dtype=np.float64)
 
 
 def skew(v: F64) -> F64:
@@ -299,7 +299,7 @@ def stop_path(
         raise ConfigError(f"stop path: got decel {decel_mps2} m/s², step {step_s} s, expected both positive")
     v = float(pose_now.linear_mps[0])
     stop_s = abs(v) / decel_mps2
-    t = np.append(np.arange(0.0, stop_s - 0.5 * step_s, step_s), max(stop_s, step_s))
+    t = np.append(np.arange(0.0, max(stop_s - 0.5 * step_s, 1e-9), step_s), max(stop_s, step_s))
     braking = np.minimum(t, stop_s)
     speed = np.sign(v) * np.maximum(abs(v) - decel_mps2 * t, 0.0)
     s = v * braking - np.sign(v) * 0.5 * decel_mps2 * braking**2  # signed arc length
