@@ -310,7 +310,8 @@ class BagWriter:
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         writer, work_dir = self._writer, self._work_dir
-        assert writer is not None and work_dir is not None
+        assert writer is not None
+        assert work_dir is not None
         self._writer = None
         with _bag_errors(self.path, "finishing the bag"):
             writer.close()

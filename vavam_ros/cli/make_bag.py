@@ -105,9 +105,8 @@ def _make(args: argparse.Namespace) -> None:
     command = Command[args.command.upper()] if args.command else None
     with BagWriter(args.out, storage=args.storage, overwrite=args.overwrite, custom_data={"source": str(meta.get("source", args.folder.name))}) as writer:
         summary = write_bag(writer, layout, table, pictures, camera, T_base_camera, quality, command)
-    print(
-        f"{args.out}: {summary.pictures} pictures, {summary.odometry} odometry, {summary.duration_s:.2f} s; odometry is {quality}; stamps from {table.stamp_source}"
-    )
+    print(f"{args.out}: {summary.pictures} pictures, {summary.odometry} odometry, {summary.duration_s:.2f} s; odometry is {quality}")
+    print(f"  stamps from {table.stamp_source}")
     for note in (*table.notes, *(camera.notes if camera else ("no CameraInfo written: replay needs --camera or --camera-mode resize",)), mount_note):
         print(f"  note: {note}")
     print(f"  left out: {summary.pictures_without_row} pictures without a row; rows without a picture: {summary.rows_without_picture}")

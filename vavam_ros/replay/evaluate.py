@@ -151,9 +151,8 @@ def table(evaluation: Evaluation) -> str:
     if not evaluation.scores:
         return "the odometry covers the future of no plan: no errors to state"
     k = evaluation.scores[0].k
-    out = [
-        f"{'horizon':>8} {'plans':>6} | {'ADE':>7} {'FDE':>7} {f'minADE_{k}':>9} {f'minFDE_{k}':>9} | {'CV ADE':>7} {'CV FDE':>7} | {'CTRV ADE':>8} {'CTRV FDE':>8}  [m]"
-    ]
+    best = f"{f'minADE_{k}':>9} {f'minFDE_{k}':>9}"
+    out = [f"{'horizon':>8} {'plans':>6} | {'ADE':>7} {'FDE':>7} {best} | {'CV ADE':>7} {'CV FDE':>7} | {'CTRV ADE':>8} {'CTRV FDE':>8}  [m]"]
     for s in evaluation.scores:
         out.append(
             f"{s.horizon_s:>6.1f} s {s.count:>6} | {s.ade_m:>7.2f} {s.fde_m:>7.2f} {s.min_ade_m:>9.2f} {s.min_fde_m:>9.2f} | "

@@ -119,7 +119,7 @@ class CameraSource:
             self.camera = self._from_info(reader, info)
         elif self._choice.mode == "warp":
             raise ConfigError(
-                f"{reader.path}: no camera_info in the bag, and the camera must be known to look through the model's: give --camera FILE.yaml, or --camera-mode resize"
+                f"{reader.path}: no camera_info in the bag, and warp needs the camera's calibration: give --camera FILE.yaml, or choose --camera-mode resize"
             )
         return self._view()
 

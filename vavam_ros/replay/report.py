@@ -35,7 +35,8 @@ h1 { font-size: 26px; margin: 0 0 2px; } h2 { font-size: 18px; margin: 36px 0 10
 .frame img { width: 100%; height: auto; display: block; border-radius: 4px; }
 .frame .side { display: grid; gap: 8px; } .caption { color: var(--soft); font-size: 13px; margin: 6px 0 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: top; } td.n, th.n { text-align: right; white-space: nowrap; }
+th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
+td.n, th.n { text-align: right; white-space: nowrap; }
 th { color: var(--soft); font-weight: 600; font-size: 13px; } td { overflow-wrap: anywhere; }
 .key { display: inline-block; width: 22px; height: 4px; border-radius: 2px; vertical-align: middle; margin: 0 5px 0 14px; }
 @media (max-width: 800px) { .frame, .pair { grid-template-columns: 1fr; } }
@@ -84,7 +85,8 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[object]], numbers_from: 
 def _head(bag_name: str, result: ReplayResult) -> str:
     card, log = result.card, result.log
     cameras = ", ".join(sorted(log.camera_ids)) or "no picture"
-    line = f"model {card.spec.name} ({card.model_id[:16]}), {card.domain} data, licence {card.licence} · camera {cameras} · odometry {result.inputs.pose_quality or 'of unstated quality'}"
+    model = f"model {card.spec.name} ({card.model_id[:16]}), {card.domain} data, licence {card.licence}"
+    line = f"{model} · camera {cameras} · odometry {result.inputs.pose_quality or 'of unstated quality'}"
     banners = "".join(f'<div class="banner">{escape(w)}</div>' for w in result.warnings)
     return f'<h1>Replay of {escape(bag_name)}</h1><p class="sub">{escape(line)}</p>{banners}'
 
