@@ -151,7 +151,8 @@ def test_frozen_torchscript_is_refused_with_the_reason(vq: VQ16, tmp_path: Path)
 def test_llamagen_checkpoint(top: str, vq: VQ16, tmp_path: Path) -> None:
     path = tmp_path / "vq.pt"
     state = {**vq.state_dict(), "quantize.codebook_used": torch.zeros(65536)}
-    content = {top: state, "steps": 3, "args": argparse.Namespace(codebook_size=64), "optimizer": {"state": {}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.95)}]}}
+    optimizer = {"state": {}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.95)}]}
+    content = {top: state, "steps": 3, "args": argparse.Namespace(codebook_size=64), "optimizer": optimizer}
     if top == "ema":
         content["model"] = make(seed=5).state_dict()  # ema wins
     torch.save(content, path)

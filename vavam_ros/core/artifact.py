@@ -9,12 +9,11 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from vavam_ros.core.camera_model import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import ArtifactError, ConfigError
@@ -41,6 +40,7 @@ __all__ = [
 ]
 
 MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE = "model.safetensors", "tokenizer.safetensors", "golden.safetensors"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoadedArtifact:
@@ -181,19 +181,9 @@ def random_artifact(
     vq = VQ16(vq_spec, device="cpu")
     init_tokenizer(vq, generator)
     model = VaVAM(spec, device="cpu")
-    init_weights(model, generator)
-    _fill_zeros(model.state_dict(), generator)
+    init_weights(model, generator, video_std=0.1, action_std=0.2, zero_query=False, readout_std=0.2)
     card = ModelCard(
         spec=spec, tokenizer=vq_spec, canonical_camera=CANONICAL_CAMERAS[camera].to_dict(), domain="random", trained=False, licence="Apache-2.0",
         source=f"random weights, seed {seed}", notes="Untrained: its paths mean nothing. For tests, timing and the demo.",
     )  # fmt: skip
     return save_artifact(directory, card, model, vq)
-
-
-def _fill_zeros(tensors: Mapping[str, Tensor], generator: torch.Generator) -> None:
-    """Small random values where a matrix, or the query third of an attention input, is all zero."""
-    for name in sorted(tensors):
-        matrix = tensors[name]
-        rows = matrix[: matrix.shape[0] // 3] if not matrix[: matrix.shape[0] // 3].any() else matrix
-        if matrix.ndim == 2 and not rows.any():
-            rows.copy_(torch.randn(rows.shape, generator=generator, device="cpu") * 0.5 / rows.shape[1] ** 0.5)

@@ -34,7 +34,7 @@ def sample_picture(height: int, width: int) -> Tensor:
 @contextlib.contextmanager
 def _exact_convolutions() -> Iterator[None]:
     """cuDNN without TF32, which is on by default and moves latents by 1e-3."""
-    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):  # type: ignore[no-untyped-call]
+    with torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
         yield
 
 

@@ -44,6 +44,17 @@ def read_tensors(path: Path, *, drop: Collection[str] = ()) -> dict[str, Tensor]
         raise ArtifactError(f"{path} ({path.stat().st_size} bytes) is truncated or not a safetensors file ({e}): copy or convert it again") from e
 
 
+def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]]:
+    """Names and shapes, without reading the values. Raises ArtifactError."""
+    if not path.is_file():
+        raise ArtifactError(f"{path} is missing: the model directory is incomplete, copy or convert it again")
+    try:
+        with safe_open(str(path), framework="pt", device="cpu") as f:
+            return {name: tuple(f.get_slice(name).get_shape()) for name in f.keys()}  # noqa: SIM118 (f is no mapping)
+    except (SafetensorError, OSError) as e:
+        raise ArtifactError(f"{path} is truncated or not a safetensors file ({e}): copy or convert it again") from e
+
+
 def file_digest(path: Path) -> str:
     """sha256 of a file, hexadecimal. Raises ArtifactError if it is missing."""
     if not path.is_file():

@@ -69,6 +69,11 @@ def open_tokenizer(paths: Sequence[Path | str], *, image_hw: tuple[int, int] = (
     return TokenizerWeights(paths=files, spec=spec, tensors={n: found[n] for n in expected})
 
 
+def names_in(file: Path | str) -> tuple[str, ...]:
+    """LlamaGen's names of the tensors that one file holds. Raises ArtifactError or ForeignPickleError."""
+    return tuple(_named_weights(Path(file)))
+
+
 def _merge(found: dict[str, LazyTensor], name: str, tensor: LazyTensor, file: Path) -> None:
     """Add a tensor; one that both files hold must be the same (a codebook may be stored normalised in one of them)."""
     first = found.setdefault(name, tensor)

@@ -48,7 +48,7 @@ class TokenizerSpec:
             raise ConfigError(f"tokenizer.codebook_size: got {self.codebook_size}, expected at most 65536 (tokens travel as uint16)")
         if self.channels % self.groups:
             raise ConfigError(f"tokenizer.channels {self.channels} is not a multiple of tokenizer.groups {self.groups}")
-        if len(self.image_hw) != 2 or any(n % self.stride for n in self.image_hw):
+        if len(tuple(self.image_hw)) != 2 or any(n % self.stride for n in self.image_hw):
             raise ConfigError(f"tokenizer.image_hw: got {self.image_hw}, expected (height, width) in multiples of {self.stride}")
 
     @property
