@@ -55,7 +55,8 @@ def test_ros_quaternions_have_their_scalar_last():
     assert np.allclose(quarter_left @ [1, 0, 0, 1], [1, 3, 3, 1])  # forward becomes left
     assert g.yaw_of(quarter_left) == pytest.approx(np.pi / 2)
     xyz, xyzw = g.to_xyz_quat_xyzw(quarter_left)
-    assert np.allclose(xyz, (1, 2, 3)) and np.allclose(xyzw, (0, 0, np.sqrt(0.5), np.sqrt(0.5)))
+    assert np.allclose(xyz, (1, 2, 3))
+    assert np.allclose(xyzw, (0, 0, np.sqrt(0.5), np.sqrt(0.5)))
 
 
 def test_pose_round_trip_over_all_orientations():
@@ -91,8 +92,10 @@ def test_rotation_vector_inverts_the_exponential_even_when_tiny():
 def test_interpolation_takes_the_short_way_over_the_seam():
     a, b = g.planar_T(0, 0, np.radians(170)), g.planar_T(2, 0, np.radians(-170))
     middle = g.interpolate_pose(a, b, 0.5)
-    assert abs(g.yaw_of(middle)) == pytest.approx(np.pi) and middle[0, 3] == pytest.approx(1.0)
-    assert np.allclose(g.interpolate_pose(a, b, 0.0), a) and np.allclose(g.interpolate_pose(a, b, 1.0), b)
+    assert abs(g.yaw_of(middle)) == pytest.approx(np.pi)
+    assert middle[0, 3] == pytest.approx(1.0)
+    assert np.allclose(g.interpolate_pose(a, b, 0.0), a)
+    assert np.allclose(g.interpolate_pose(a, b, 1.0), b)
 
 
 def test_constant_twist_is_a_circle():
@@ -136,7 +139,8 @@ def test_spline_reproduces_cubics():
     slope = lambda t: np.stack([2 - 2 * t + 0.9 * t**2, -1 + 1.5 * t**2], axis=1)  # noqa: E731
     for start in (None, slope(np.zeros(1))[0]):
         position, velocity = g.fit_spline(cubic(t), 0.5, start)(fine)
-        assert np.allclose(position, cubic(fine), atol=1e-12) and np.allclose(velocity, slope(fine), atol=1e-12)
+        assert np.allclose(position, cubic(fine), atol=1e-12)
+        assert np.allclose(velocity, slope(fine), atol=1e-12)
 
 
 @pytest.mark.parametrize("n", [2, 3, 4, 7])
@@ -182,14 +186,16 @@ def test_heading_is_held_through_a_halt_also_when_the_path_is_cut_in_it():
     quarter = np.array([[2, 0], [3.5, 1], [4, 2.5], [4, 2.6], [4, 2.6], [4, 2.6]])
     whole = g.place_path(plan(quarter, ego(speed=4.0)), 100 * S)
     late = g.place_path(plan(quarter, ego(speed=4.0)), 100 * S + 2_700_000_000)
-    assert isinstance(whole, DensePath) and isinstance(late, DensePath)
+    assert isinstance(whole, DensePath)
+    assert isinstance(late, DensePath)
     assert late.yaw_rad[-1] == pytest.approx(whole.yaw_rad[-1])
     assert late.yaw_rad[-1] > 1.2
 
 
 def test_reversing_keeps_the_heading_and_says_so_in_the_speed():
     yaw, speed = g.headings(np.array([[1.0, 0.0], [0.1, 0.0], [-1.0, 0.1], [-1.0, 0.1]]))
-    assert np.all(np.abs(yaw) < 0.2) and np.allclose(speed, [1.0, 0.1, -1.005, -1.005], atol=1e-2)
+    assert np.all(np.abs(yaw) < 0.2)
+    assert np.allclose(speed, [1.0, 0.1, -1.005, -1.005], atol=1e-2)
 
 
 # ── dense paths
@@ -200,8 +206,10 @@ def test_path_starts_exactly_now_and_ends_with_the_plan():
     path = g.place_path(plan(straight(10.0), ego(g.planar_T(3, 4, np.pi / 2))), now)
     assert isinstance(path, DensePath)
     assert (path.stamps_ns[0], path.stamps_ns[-1], path.stamp_ns, path.frame_id) == (now, 103 * S, now, "odom")
-    assert np.allclose(path.xyz_m[0], (3, 4 + 3.33, 0)) and np.allclose(path.xyz_m[-1], (3, 34, 0))
-    assert np.allclose(path.yaw_rad, np.pi / 2) and np.allclose(path.speed_mps, 10.0)
+    assert np.allclose(path.xyz_m[0], (3, 4 + 3.33, 0))
+    assert np.allclose(path.xyz_m[-1], (3, 34, 0))
+    assert np.allclose(path.yaw_rad, np.pi / 2)
+    assert np.allclose(path.speed_mps, 10.0)
     assert path.age_s == pytest.approx(0.333)
 
 
@@ -213,18 +221,21 @@ def test_rows_recur_from_one_publication_to_the_next_and_keep_apart():
     for row in rows:
         assert set(row.stamps_ns[1:].tolist()) <= whole
         steps = np.diff(row.stamps_ns)[:-1]
-        assert len(row.stamps_ns) >= 2 and (len(steps) == 0 or (steps.min() >= S // 20 and steps.max() <= 3 * S // 20))
+        assert len(row.stamps_ns) >= 2
+        assert (len(steps) == 0 or (steps.min() >= S // 20 and steps.max() <= 3 * S // 20))
 
 
 def test_a_step_that_does_not_divide_the_horizon_still_ends_with_it():
     path = g.place_path(plan(straight()), 100 * S, step_s=0.7)
-    assert path.stamps_ns[-1] == 103 * S and np.all(np.diff(path.stamps_ns) >= 0.34 * S)
+    assert path.stamps_ns[-1] == 103 * S
+    assert np.all(np.diff(path.stamps_ns) >= 0.34 * S)
 
 
 @pytest.mark.parametrize("now_ns", [103 * S, 110 * S, 99 * S])
 def test_past_its_end_or_far_before_its_picture_there_is_no_path(now_ns):
     waiting = g.place_path(plan(straight()), now_ns)
-    assert isinstance(waiting, Waiting) and waiting.reason is WaitReason.PLAN_EXPIRED
+    assert isinstance(waiting, Waiting)
+    assert waiting.reason is WaitReason.PLAN_EXPIRED
 
 
 def test_age_limit():
@@ -235,14 +246,17 @@ def test_age_limit():
 
 def test_a_clock_slightly_behind_gets_the_path_from_its_beginning():
     path = g.place_path(plan(straight()), 100 * S - 200_000_000)
-    assert isinstance(path, DensePath) and path.stamps_ns[0] == 100 * S and path.age_s == pytest.approx(-0.2)
+    assert isinstance(path, DensePath)
+    assert path.stamps_ns[0] == 100 * S
+    assert path.age_s == pytest.approx(-0.2)
 
 
 def test_path_on_a_slope_follows_the_vehicle_plane():
     pitch = g.pose_matrix((0, 0, 0), (0, np.sin(-0.05), 0, np.cos(-0.05)))  # nose up by 0.1 rad
     path = g.place_path(plan(straight(), ego(pitch)), 100 * S)
     assert isinstance(path, DensePath)
-    assert path.xyz_m[-1, 2] == pytest.approx(30 * np.sin(0.1)) and np.allclose(path.yaw_rad, 0.0)
+    assert path.xyz_m[-1, 2] == pytest.approx(30 * np.sin(0.1))
+    assert np.allclose(path.yaw_rad, 0.0)
 
 
 def test_base_link_view_is_the_same_points():
@@ -250,8 +264,10 @@ def test_base_link_view_is_the_same_points():
     path = g.place_path(plan(straight(), ego(g.planar_T(3, 4, 1.0))), 100 * S)
     assert isinstance(path, DensePath)
     local = g.to_base_link(path, T, "base_link")
-    assert local.frame_id == "base_link" and np.array_equal(local.stamps_ns, path.stamps_ns)
-    assert np.allclose(g.transform_points(T, local.xyz_m), path.xyz_m) and np.allclose(local.yaw_rad, 0.6)
+    assert local.frame_id == "base_link"
+    assert np.array_equal(local.stamps_ns, path.stamps_ns)
+    assert np.allclose(g.transform_points(T, local.xyz_m), path.xyz_m)
+    assert np.allclose(local.yaw_rad, 0.6)
 
 
 def test_expected_positions_are_carried_by_the_odometry():
@@ -259,7 +275,8 @@ def test_expected_positions_are_carried_by_the_odometry():
     previous = plan(straight(10.0), ego(g.planar_T(0, 0, 0.3)))
     later = ego(g.planar_T(5 * np.cos(0.3), 5 * np.sin(0.3), 0.3), stamp_ns=100 * S + S // 2)
     expected = g.expected_xy(previous, later, later.stamp_ns, 6, 0.5)
-    assert np.allclose(expected[:5], straight(10.0)[:5], atol=1e-6) and np.isnan(expected[5]).all()
+    assert np.allclose(expected[:5], straight(10.0)[:5], atol=1e-6)
+    assert np.isnan(expected[5]).all()
     assert np.isnan(g.expected_xy(previous, replace(later, odom_frame_id="map"), later.stamp_ns, 6, 0.5)).all()
     assert np.isnan(g.expected_xy(previous, later, 90 * S, 6, 0.5)).all(), "a plan of the future says nothing"
 
@@ -269,16 +286,21 @@ def test_expected_positions_are_carried_by_the_odometry():
 
 def test_stop_takes_the_distance_physics_says():
     path = g.stop_path(ego(g.planar_T(1, 2, np.pi / 2), speed=10.0), 5 * S, 2.0)
-    assert path.stamps_ns[0] == 5 * S and path.stamps_ns[-1] == 10 * S
-    assert np.allclose(path.xyz_m[0], (1, 2, 0)) and np.allclose(path.xyz_m[-1], (1, 2 + 25.0, 0))
-    assert path.speed_mps[0] == 10.0 and path.speed_mps[-1] == 0.0 and np.allclose(np.diff(path.speed_mps)[:-1], -0.2)
+    assert path.stamps_ns[0] == 5 * S
+    assert path.stamps_ns[-1] == 10 * S
+    assert np.allclose(path.xyz_m[0], (1, 2, 0))
+    assert np.allclose(path.xyz_m[-1], (1, 2 + 25.0, 0))
+    assert path.speed_mps[0] == 10.0
+    assert path.speed_mps[-1] == 0.0
+    assert np.allclose(np.diff(path.speed_mps)[:-1], -0.2)
     assert np.allclose(path.yaw_rad, np.pi / 2)
 
 
 def test_stop_in_a_bend_stays_in_it():
     path = g.stop_path(ego(speed=10.0, yaw_rate=0.5), 5 * S, 2.0)
     radius = np.linalg.norm(path.xyz_m[:, :2] - (0, 20), axis=1)
-    assert np.allclose(radius, 20.0) and path.yaw_rad[-1] == pytest.approx(25 / 20)
+    assert np.allclose(radius, 20.0)
+    assert path.yaw_rad[-1] == pytest.approx(25 / 20)
 
 
 def test_stop_follows_the_last_path_and_joins_it_smoothly():
@@ -294,12 +316,17 @@ def test_stop_follows_the_last_path_and_joins_it_smoothly():
 
 def test_standing_vehicle_stays():
     path = g.stop_path(ego(g.planar_T(1, 2, 0.3), speed=0.0, yaw_rate=0.1), 5 * S, 2.0)
-    assert len(path.stamps_ns) >= 2 and np.all(path.speed_mps == 0) and np.allclose(path.xyz_m, (1, 2, 0)) and np.allclose(path.yaw_rad, 0.3)
+    assert len(path.stamps_ns) >= 2
+    assert np.all(path.speed_mps == 0)
+    assert np.allclose(path.xyz_m, (1, 2, 0))
+    assert np.allclose(path.yaw_rad, 0.3)
 
 
 def test_reversing_vehicle_stops_backwards():
     path = g.stop_path(ego(speed=-2.0), 5 * S, 2.0)
-    assert path.xyz_m[-1, 0] == pytest.approx(-1.0) and path.speed_mps[0] == -2.0 and path.speed_mps[-1] == 0.0
+    assert path.xyz_m[-1, 0] == pytest.approx(-1.0)
+    assert path.speed_mps[0] == -2.0
+    assert path.speed_mps[-1] == 0.0
 
 
 def test_stop_needs_a_deceleration():

@@ -41,7 +41,7 @@ def stamp(t):
 
 
 @pytest.mark.parametrize("rate_hz", [10, 20, 100])
-@pytest.mark.parametrize("kind,position_m,yaw_rad", [("hermite", 2e-6, 1e-9), ("linear", 1e-2, 1e-9)])
+@pytest.mark.parametrize(("kind", "position_m", "yaw_rad"), [("hermite", 2e-6, 1e-9), ("linear", 1e-2, 1e-9)])
 def test_interpolation_on_a_circle_at_irregular_stamps(rate_hz, kind, position_m, yaw_rad):
     rng = np.random.default_rng(1)
     times = np.sort(np.arange(1.0, 4.0, 1 / rate_hz) + rng.uniform(-0.02, 0.02, 3 * rate_hz))
@@ -52,7 +52,8 @@ def test_interpolation_on_a_circle_at_irregular_stamps(rate_hz, kind, position_m
         truth = integrate_twist(np.eye(4), V, W, (pose.stamp_ns - T0) / S)
         assert np.linalg.norm(pose.T_odom_ego[:3, 3] - truth[:3, 3]) < position_m
         assert abs(yaw_of(pose.T_odom_ego) - yaw_of(truth)) < yaw_rad
-        assert np.allclose(pose.linear_mps, V) and np.allclose(pose.angular_radps, W)
+        assert np.allclose(pose.linear_mps, V)
+        assert np.allclose(pose.angular_radps, W)
         assert (pose.stamp_ns, pose.quality, pose.odom_frame_id) == (stamp(t), PoseQuality.MEASURED, "odom")
 
 
@@ -67,29 +68,34 @@ def test_interpolation_follows_a_changing_turn_in_three_dimensions():
         history.push(at(t, T_odom_base=T, linear_mps=np.zeros(3), angular_radps=axis * (0.3 + t)))
     pose = history.pose_at(stamp(1.05))
     truth = pose_matrix((0, 0, 0), (*(axis * np.sin(angle(1.05) / 2)), np.cos(angle(1.05) / 2)))
-    assert isinstance(pose, EgoPose) and np.allclose(pose.T_odom_ego, truth, atol=1e-9)
+    assert isinstance(pose, EgoPose)
+    assert np.allclose(pose.T_odom_ego, truth, atol=1e-9)
 
 
 def test_odometry_without_a_twist_falls_back_to_linear():
     history = filled([1.0, 1.1], linear_mps=np.zeros(3), angular_radps=np.zeros(3))
     a, b = at(1.0).T_odom_base[:3, 3], at(1.1).T_odom_base[:3, 3]
     pose = history.pose_at(stamp(1.025))
-    assert isinstance(pose, EgoPose) and np.allclose(pose.T_odom_ego[:3, 3], 0.75 * a + 0.25 * b)
+    assert isinstance(pose, EgoPose)
+    assert np.allclose(pose.T_odom_ego[:3, 3], 0.75 * a + 0.25 * b)
 
 
 def test_lever_arm_gives_the_rear_axle():
     history = filled([1.0, 1.1], rear_axle_x_m=-1.4)
     pose = history.pose_at(stamp(1.0))
     assert isinstance(pose, EgoPose)
-    assert np.allclose(pose.T_odom_ego, at(1.0).T_odom_base @ planar_T(-1.4, 0, 0)) and np.allclose(pose.linear_mps, (10, -1.4 * 0.4, 0))
+    assert np.allclose(pose.T_odom_ego, at(1.0).T_odom_base @ planar_T(-1.4, 0, 0))
+    assert np.allclose(pose.linear_mps, (10, -1.4 * 0.4, 0))
     base = history.base_at(stamp(1.0))
-    assert isinstance(base, OdometrySample) and np.allclose(base.T_odom_base, at(1.0).T_odom_base)
+    assert isinstance(base, OdometrySample)
+    assert np.allclose(base.T_odom_base, at(1.0).T_odom_base)
 
 
 def test_nothing_yet():
     history = OdometryHistory()
     for answer in (history.pose_at(stamp(1)), history.pose_now(stamp(1)), history.base_now(stamp(1))):
-        assert isinstance(answer, Waiting) and answer.reason is WaitReason.NO_ODOMETRY
+        assert isinstance(answer, Waiting)
+        assert answer.reason is WaitReason.NO_ODOMETRY
     assert history.newest_stamp_ns is None
 
 
@@ -109,7 +115,8 @@ def test_late_bracket_arrives_and_the_pose_is_measured():
     extrapolated = history.pose_at(stamp(1.15), allow_extrapolation_s=0.1)
     history.push(at(1.2))
     measured = history.pose_at(stamp(1.15), allow_extrapolation_s=0.1)
-    assert extrapolated.quality is PoseQuality.EXTRAPOLATED and measured.quality is PoseQuality.MEASURED
+    assert extrapolated.quality is PoseQuality.EXTRAPOLATED
+    assert measured.quality is PoseQuality.MEASURED
     assert np.allclose(extrapolated.T_odom_ego, measured.T_odom_ego, atol=1e-5)
 
 
@@ -119,7 +126,8 @@ def test_extrapolation_is_bounded_by_the_caller_and_by_the_config():
     assert history.pose_at(stamp(2.25), allow_extrapolation_s=5.0).reason is WaitReason.ODOMETRY_BEHIND
     pose, stale = history.pose_now(stamp(2.19)), history.pose_now(stamp(2.21))
     assert np.allclose(pose.T_odom_ego, integrate_twist(np.eye(4), V, W, 2.19), atol=1e-9)
-    assert stale.reason is WaitReason.ODOMETRY_STALE and "0.2 s" in str(stale)
+    assert stale.reason is WaitReason.ODOMETRY_STALE
+    assert "0.2 s" in str(stale)
     assert history.pose_now(stamp(1.95)).quality is PoseQuality.MEASURED
 
 
@@ -128,7 +136,8 @@ def test_present_pose_follows_the_trend_of_the_twist():
     for t in np.arange(0.1, 1.01, 0.1):  # from rest at 2 m/s²
         history.push(at(t, T_odom_base=planar_T(t**2, 0, 0), linear_mps=np.array([2 * t, 0, 0]), angular_radps=np.zeros(3)))
     pose = history.pose_now(stamp(1.15))
-    assert pose.T_odom_ego[0, 3] == pytest.approx(1.15**2) and pose.linear_mps[0] == pytest.approx(2.3)
+    assert pose.T_odom_ego[0, 3] == pytest.approx(1.15**2)
+    assert pose.linear_mps[0] == pytest.approx(2.3)
 
 
 def test_one_twist_alone_makes_no_trend():
@@ -150,7 +159,9 @@ def test_order_of_arrival_does_not_matter():
     assert mixed.counters[PushOutcome.OUT_OF_ORDER] > 0
     for t in np.linspace(1.0, 1.95, 50):
         a, b = ordered.pose_at(stamp(t)), mixed.pose_at(stamp(t))
-        assert isinstance(a, EgoPose) and isinstance(b, EgoPose) and np.array_equal(a.T_odom_ego, b.T_odom_ego)
+        assert isinstance(a, EgoPose)
+        assert isinstance(b, EgoPose)
+        assert np.array_equal(a.T_odom_ego, b.T_odom_ego)
 
 
 def test_outcomes_are_named_and_counted():
@@ -161,23 +172,28 @@ def test_outcomes_are_named_and_counted():
     bad[0, 3] = np.inf
     assert history.push(at(1.2, T_odom_base=bad)) is PushOutcome.REJECTED_NONFINITE
     assert history.push(at(1.2, stamp_ns=0)) is PushOutcome.REJECTED_NO_STAMP
-    assert len(history) == 2 and history.newest_stamp_ns == stamp(1.1)
+    assert len(history) == 2
+    assert history.newest_stamp_ns == stamp(1.1)
     assert np.allclose(history.pose_at(stamp(1.1)).T_odom_ego, at(1.1).T_odom_base), "the first of two messages with one stamp counts"
-    assert history.counters[PushOutcome.DUPLICATE] == 1 and history.counters[PushOutcome.REJECTED_NONFINITE] == 2
+    assert history.counters[PushOutcome.DUPLICATE] == 1
+    assert history.counters[PushOutcome.REJECTED_NONFINITE] == 2
     assert history.counters[PushOutcome.ACCEPTED] == 2
 
 
 def test_time_that_jumps_back_begins_anew():
     history = filled(np.arange(1.0, 5.0, 0.1))
     outcome = history.push(at(0.5))
-    assert outcome is PushOutcome.TIME_JUMPED_BACK and outcome.was_reset
-    assert len(history) == 1 and history.newest_stamp_ns == stamp(0.5)
+    assert outcome is PushOutcome.TIME_JUMPED_BACK
+    assert outcome.was_reset
+    assert len(history) == 1
+    assert history.newest_stamp_ns == stamp(0.5)
 
 
 def test_another_frame_begins_anew():
     history = filled([1.0, 1.1])
     assert history.push(at(1.2, odom_frame_id="map")) is PushOutcome.FRAME_CHANGED
-    assert len(history) == 1 and history.pose_at(stamp(1.2)).odom_frame_id == "map"
+    assert len(history) == 1
+    assert history.pose_at(stamp(1.2)).odom_frame_id == "map"
     assert history.push(at(1.3, odom_frame_id="map", base_frame_id="rear")) is PushOutcome.FRAME_CHANGED
 
 
@@ -190,13 +206,15 @@ def test_a_respawn_is_noticed_and_a_pause_is_not_taken_for_one():
 
 def test_memory_is_bounded_in_time():
     history = filled(np.arange(1.0, 30.0, 0.05), OdometryConfig(keep_s=3.0))
-    assert len(history) <= 62 and history.oldest_stamp_ns >= stamp(26.9)
+    assert len(history) <= 62
+    assert history.oldest_stamp_ns >= stamp(26.9)
 
 
 def test_reset_keeps_the_counters():
     history = filled([1.0, 1.1])
     history.reset()
-    assert len(history) == 0 and history.counters[PushOutcome.ACCEPTED] == 2
+    assert len(history) == 0
+    assert history.counters[PushOutcome.ACCEPTED] == 2
 
 
 @pytest.mark.parametrize("bad", [{"keep_s": 0.0}, {"max_gap_s": -1.0}, {"max_extrapolation_s": -0.1}, {"keep_s": 0.5}, {"interpolation": "cubic"}])

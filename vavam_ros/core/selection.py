@@ -19,8 +19,9 @@ Rule = Literal["medoid", "continuity", "first"]
 def spread_m(xy_m: F32 | F64, index: int, dt_s: float) -> F32:
     """How far the other samples are from the selected one at 1, 2, 3 … s: mean distance, (floor(H·dt),). Zeros for K = 1.
 
-    Samples that are not finite are left out. Between waypoints positions are interpolated linearly (from the origin at 0 s)."""
+    Samples that are not finite are left out; NaN where the selected one is. Between waypoints positions are interpolated linearly (from the origin at 0 s)."""
     xy = np.asarray(xy_m, dtype=np.float64)
+    xy = np.where(np.isfinite(xy), xy, np.nan)
     samples, horizon = xy.shape[:2]
     seconds = np.arange(1, int(np.floor(horizon * dt_s + 1e-9)) + 1, dtype=np.float64)
     path = np.concatenate([np.zeros((samples, 1, 2)), xy], axis=1)
@@ -29,9 +30,9 @@ def spread_m(xy_m: F32 | F64, index: int, dt_s: float) -> F32:
     share = (slot - low)[None, :, None]
     at = path[:, low] * (1.0 - share) + path[:, low + 1] * share  # K seconds 2
     others: npt.NDArray[np.bool_] = np.asarray(np.isfinite(xy).all(axis=(1, 2)))
-    others[index] = False
-    if not others.any():
-        return np.zeros(len(seconds), dtype=np.float32)
+    selected_is_finite, others[index] = bool(others[index]), False
+    if not selected_is_finite or not others.any():
+        return np.full(len(seconds), 0.0 if selected_is_finite else np.nan, dtype=np.float32)
     return np.asarray(np.linalg.norm(at[others] - at[index], axis=-1).mean(axis=0), dtype=np.float32)
 
 
