@@ -13,9 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import pytest
 
@@ -24,20 +22,20 @@ RUN_MARK = "VAVAM_TEST_RUN"
 SHM = Path("/dev/shm")
 
 
-def _claim_domain() -> tuple[int, IO[str]]:
-    """A ROS domain that no other test run on this machine holds; the open lock file is the claim."""
+def _claim_domain() -> int:
+    """A ROS domain that no other test run on this machine holds; the lock, held open until this process ends, is the claim."""
     first = uuid.uuid4().int % 100
     for i in range(100):  # above 101 a domain's ports reach into those that the kernel hands out
         domain = 1 + (first + i) % 100
-        lock = (Path(tempfile.gettempdir()) / f"vavam_ros_domain_{domain}.lock").open("w")
+        lock = os.open(Path(tempfile.gettempdir()) / f"vavam_ros_domain_{domain}.lock", os.O_CREAT | os.O_RDWR, 0o666)
         with contextlib.suppress(BlockingIOError):
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return domain, lock
-        lock.close()
+            return domain
+        os.close(lock)
     raise RuntimeError("no free ROS domain: 100 test runs hold one each")
 
 
-_DOMAIN, _DOMAIN_LOCK = _claim_domain()
+_DOMAIN = _claim_domain()
 os.environ.update({RUN_MARK: uuid.uuid4().hex, "ROS_DOMAIN_ID": str(_DOMAIN), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
 for _variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
     os.environ[_variable] = str(ROOT / "config" / "fastdds_shm.xml")
