@@ -34,7 +34,7 @@ from vavam_ros.core.contracts import (
     TokenError,
     TokenFrame,
 )
-from vavam_ros.core.geometry import invert, pose_matrix, to_xyz_quat_xyzw, transform_points
+from vavam_ros.core.geometry import pose_matrix, to_xyz_quat_xyzw, transform_points
 from vavam_ros.core.image_decode import RAW_ENCODINGS
 from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
 
@@ -82,6 +82,12 @@ def transform_T(transform: TransformStamped) -> F64:
     """TF transform → (4, 4) that takes points of its child to its parent. Raises InputError."""
     p, q = transform.transform.translation, transform.transform.rotation
     return pose_matrix((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
+
+
+def mount_T(transform: TransformStamped, rear_axle_x_m: float) -> F64:
+    """TF base_link → camera as T_ego_camera: the ego point lies at x = `rear_axle_x_m` in base_link. Raises InputError."""
+    p, q = transform.transform.translation, transform.transform.rotation
+    return pose_matrix((p.x - rear_axle_x_m, p.y, p.z), (q.x, q.y, q.z, q.w))
 
 
 def _twist_msg(pose: EgoPose) -> Twist:
@@ -133,7 +139,7 @@ def _rgb(msg: Image | CompressedImage) -> U8:
 def data_digest(msg: Image | CompressedImage) -> int:
     """Cheap fingerprint of a picture's bytes as they came, for the frozen-camera check at camera rate (no decoding)."""
     data = np.frombuffer(msg.data, np.uint8)
-    return zlib.crc32(data if isinstance(msg, CompressedImage) else np.ascontiguousarray(data[::61]))
+    return zlib.crc32((data if isinstance(msg, CompressedImage) else data[::509]).tobytes())
 
 
 def camera_model(msg: CameraInfo, *, rectified: bool = False) -> CameraModel:
@@ -296,8 +302,3 @@ def samples_msg(plan: Plan, ego_frame_id: str) -> TrajectorySamples:
 def rgb_msg(rgb: U8, ns: int, frame_id: str) -> Image:
     """(height, width, 3) uint8 → sensor_msgs/Image rgb8."""
     return _BRIDGE.cv2_to_imgmsg(np.ascontiguousarray(rgb), encoding="rgb8", header=header_msg(ns, frame_id))
-
-
-def ego_in_base_T(rear_axle_x_m: float) -> F64:
-    """T_ego_base of a rear axle at x in base_link: brings a camera mounted in base_link into the ego frame."""
-    return invert(pose_matrix((rear_axle_x_m, 0.0, 0.0), (0.0, 0.0, 0.0, 1.0)))

@@ -66,9 +66,10 @@ _TOKENIZER = (
         "no camera_info is needed."),
     Row(name="min_coverage", default=0.9, low=0.0, high=1.0, description="Smallest share of the canonical view that the camera must see."),
     Row(name="image_rectified", default=False, description="The images are rectified ones (image_rect): P and R of camera_info hold instead of K and D."),
-    Row(name="camera_mount_xyz_m", default=(), low=-20.0, high=20.0, unit="m", description="Camera position in base_link; empty: from TF, else YAML."),
+    Row(name="camera_mount_xyz_m", default=(), low=-20.0, high=20.0, unit="m",
+        description="Camera position in the ego frame, used with camera_mount_rpy_deg; empty: the model's."),
     Row(name="camera_mount_rpy_deg", default=(), low=-180.0, high=180.0, unit="deg",
-        description="Roll, pitch (nose down positive), yaw of the camera body in base_link (x forward, not optical); empty: from TF, else "
+        description="Roll, pitch (nose down positive), yaw of the camera body in the ego frame (x forward, not optical); empty: from TF, else "
         "YAML, else level and straight ahead."),
     Row(name="camera_mount_from_tf", default=True, description="Without a mount in parameters, look base_link → camera frame up in TF: once, then cached."),
     Row(name="camera_mount_tf_wait_s", default=3.0, low=0.0, high=60.0, unit="s",
@@ -128,6 +129,9 @@ _LIMITS = {  # field of validation.Limits → unit, what it bounds; a test holds
     "max_reverse_m": ("m", "How far behind the present place a plan may lead."),
     "max_jump_m": ("m", "Distance to where the last plan wanted to be at the same time."),
 }
+
+
+LIMIT_NAMES = tuple(_LIMITS)
 
 
 def _limit_rows() -> tuple[Row, ...]:

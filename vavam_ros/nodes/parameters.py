@@ -94,7 +94,7 @@ class Parameters:
         default, descriptor = list(row.default) if isinstance(row.default, tuple) else row.default, _descriptor(row)
         try:
             if row.kind == "floats":  # an empty list in a YAML file carries no type
-                declared = self._node.declare_parameter(row.name, Parameter.Type.DOUBLE_ARRAY, descriptor).value
+                declared: Any = self._node.declare_parameter(row.name, Parameter.Type.DOUBLE_ARRAY, descriptor).value
                 if declared is None:
                     self._node.set_parameters([Parameter(row.name, Parameter.Type.DOUBLE_ARRAY, default)])
             else:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -35,9 +36,39 @@ class WorkerCounts:
     discarded: int = 0  # finished, but of an older generation: the world had been reset meanwhile
 
 
+class Call:
+    """A function that runs once in the worker's thread, ahead of any job: loading, warming up, freeing."""
+
+    def __init__(self, function: Callable[[], None]) -> None:
+        self._function = function
+        self._done = threading.Event()
+        self.error: BaseException | None = None
+
+    def run(self) -> None:
+        """Run it, keeping what it raises for the one who waits."""
+        try:
+            self._function()
+        except BaseException as e:
+            self.error = e
+            if not isinstance(e, Exception):
+                raise
+        finally:
+            self._function = _nothing  # it holds what it loaded
+            self._done.set()
+
+    def wait(self, timeout_s: float) -> bool:
+        """True once it has run."""
+        return self._done.wait(timeout_s)
+
+
+def _nothing() -> None:
+    """What is left of a call that has run."""
+
+
 @dataclass(slots=True)
 class _Slot(Generic[Job]):
     job: Job | None = None
+    calls: deque[Call] = field(default_factory=deque)
     generation: int = 0
     condition: threading.Condition = field(default_factory=threading.Condition)
 
@@ -52,6 +83,7 @@ class Worker(Generic[Job]):
         on_error: Callable[[Exception, bool], None],
     ) -> None:
         """`on_error(error, alive)`: `alive` is False when the thread ends because of it."""
+        self.name = name
         self._work, self._on_error = work, on_error
         self._slot: _Slot[Job] = _Slot()
         self._stop = False
@@ -90,6 +122,14 @@ class Worker(Generic[Job]):
             self._slot.job = job
             self._slot.condition.notify()
 
+    def call(self, function: Callable[[], None]) -> Call:
+        """Have a function run in the thread, after the job that runs now. What it raises is in the result's `error`."""
+        call = Call(function)
+        with self._slot.condition:
+            self._slot.calls.append(call)
+            self._slot.condition.notify()
+        return call
+
     def bump(self) -> None:
         """Begin a new generation: the waiting job is dropped, the running one will find that it is no longer current."""
         with self._slot.condition:
@@ -109,21 +149,27 @@ class Worker(Generic[Job]):
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
-    def _take(self) -> tuple[Job, int] | None:
+    def _take(self) -> tuple[Call | None, Job | None, int]:
         with self._slot.condition:
-            if self._slot.job is None and not self._stop:
+            if self._slot.job is None and not self._slot.calls and not self._stop:
                 self._slot.condition.wait(IDLE_S)
+            if self._slot.calls:
+                self._busy_since = time.monotonic()
+                return self._slot.calls.popleft(), None, 0
             job, self._slot.job = self._slot.job, None
             if job is not None:
                 self._busy_since = time.monotonic()
-            return (job, self._slot.generation) if job is not None else None
+            return None, job, self._slot.generation
 
     def _run(self) -> None:
         while not self._stop:
-            taken = self._take()
-            if taken is not None:
-                self._do(*taken)
-                del taken  # hold no image or context while idle
+            call, job, generation = self._take()
+            if call is not None:
+                call.run()
+                self._busy_since = None
+            elif job is not None:
+                self._do(job, generation)
+            del call, job  # hold no image or context while idle
             self.progress += 1
 
     def _do(self, job: Job, generation: int) -> None:

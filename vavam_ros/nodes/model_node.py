@@ -1,0 +1,380 @@
+"""What the model nodes have in common: lifecycle, loading off the executor, resets, QoS, heartbeat and diagnostics. Their parts do the rest.
+
+Threads of a node: the executor (callbacks, timers, transitions asked for by service), one inference thread per part (worker.py), the pulse (heartbeat
+and diagnostics, which therefore go on whatever the others do), and, with `autostart`, one that walks through configure and activate.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import rclpy
+import torch
+from message_filters import Subscriber
+from rclpy.clock import JumpThreshold
+from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos_overriding_options import QoSOverridingOptions
+
+from vavam_ros.core.artifact import ModelCard
+from vavam_ros.core.contracts import ConfigError, VavamError
+from vavam_ros.core.model import VaVAM
+from vavam_ros.core.tokenizer import VQ16
+from vavam_ros.nodes.conditions import Level
+from vavam_ros.nodes.diagnostics import Board, Timings
+from vavam_ros.nodes.odometry_input import OdometryInput
+from vavam_ros.nodes.parameter_table import rows_of
+from vavam_ros.nodes.parameters import Parameters, Part
+from vavam_ros.nodes.pulse import Pulse
+from vavam_ros.nodes.topic_monitor import TopicMonitor
+from vavam_ros.nodes.worker import Worker
+
+CONFIGURE_ERRORS = (VavamError, RuntimeError, OSError, ValueError, MemoryError)
+CLOCK_JUMP_BACK_NS = -100_000_000
+_POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Loaded:
+    """What a node read from the model directory. Parts that it does not run are None."""
+
+    card: ModelCard
+    device: torch.device
+    dtype: torch.dtype
+    tokenizer: VQ16 | None = None
+    model: VaVAM | None = None
+
+    @property
+    def clock(self) -> Callable[[], float]:
+        """For stage times: seconds, after the device has finished what it was given."""
+
+        def synchronised() -> float:
+            torch.cuda.synchronize(self.device)
+            return time.perf_counter()
+
+        return synchronised if self.device.type == "cuda" else time.perf_counter
+
+
+class NodePart(Protocol):
+    """Half of the pipeline inside a node: `tokenizing.Tokenizing` or `planning.Planning`."""
+
+    worker: Worker[Any] | None
+
+    def start(self) -> Worker[Any]:
+        """Start the inference thread."""
+
+    def build(self, loaded: Loaded) -> None:
+        """Make what runs, and warm it up. Called in the inference thread."""
+
+    def advertise(self) -> None:
+        """Create the publishers."""
+
+    def activate(self) -> None:
+        """Subscribe."""
+
+    def deactivate(self) -> None:
+        """Unsubscribe; stay warm."""
+
+    def cleanup(self) -> None:
+        """End the thread and let go of everything."""
+
+    def reset(self) -> None:
+        """Forget the past: time jumped, or the odometry began anew. What is in flight is discarded."""
+
+    def report(self) -> None:
+        """Bring the board up to date, once a second."""
+
+
+class ModelNode(LifecycleNode):
+    """A lifecycle node around one or two parts. Subclasses set `parts` in their constructor and say how to load."""
+
+    def __init__(self, name: str, kinds: Sequence[Part], **kwargs: Any) -> None:
+        super().__init__(name, **kwargs)
+        self.parameters = Parameters(self, rows_of(kinds))
+        self.board = Board(self._log)
+        self.timings = Timings(self.parameters.integer("timing_window"))
+        self.parts: tuple[NodePart, ...] = ()
+        self.odometry: OdometryInput | None = None
+        self.active = False
+        self.active_since_s = 0.0
+        self.loaded: Loaded | None = None
+        self.monitors: dict[str, TopicMonitor] = {}
+        self._stage: tuple[str, float] | None = None
+        self._jump = self.get_clock().create_jump_callback(
+            JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=CLOCK_JUMP_BACK_NS), on_clock_change=True), post_callback=self._on_clock_jump
+        )
+        self.board.state("unconfigured", True)
+        self.pulse = Pulse(self)
+
+    # ── for the parts ────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def now_ns(self) -> int:
+        """The node's clock (simulated with use_sim_time), nanoseconds."""
+        return int(self.get_clock().now().nanoseconds)
+
+    def monitor(self, name: str, suffix: str = "") -> TopicMonitor:
+        """A fresh monitor for an input topic; `suffix` is image_transport's, appended to the remapped base name."""
+        given = name if not suffix else self.resolve_topic_name(name) + suffix
+        self.monitors[name] = TopicMonitor(name=name + suffix, topic=self.resolve_topic_name(given), given=given)
+        return self.monitors[name]
+
+    def subscribe(
+        self, msg_type: Any, monitor: TopicMonitor, callback: Callable[[Any], None], *, depth: int, reliable: bool, latched: bool = False
+    ) -> Subscriber:
+        """A message_filters subscriber whose QoS can be overridden and whose QoS mismatches are reported."""
+        qos = QoSProfile(
+            history=HistoryPolicy.KEEP_LAST,
+            depth=depth,
+            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
+        )
+        subscriber = Subscriber(
+            self,
+            msg_type,
+            monitor.given,
+            qos_profile=qos,
+            event_callbacks=SubscriptionEventCallbacks(incompatible_qos=partial(self._on_incompatible_qos, monitor)),
+            qos_overriding_options=QoSOverridingOptions(_POLICIES),
+        )
+        monitor.requested = subscriber.sub.qos_profile
+        subscriber.registerCallback(callback)
+        return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        """Undo `subscribe`."""
+        self.destroy_subscription(subscriber.sub)
+        self.monitors = {name: m for name, m in self.monitors.items() if m.given != subscriber.topic}
+
+    def advertise(self, msg_type: Any, topic: str, *, depth: int = 1) -> LifecyclePublisher[Any]:
+        """A reliable publisher that is silent while the node is not active."""
+        qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE)
+        return self.create_lifecycle_publisher(msg_type, topic, qos, qos_overriding_options=QoSOverridingOptions(_POLICIES))
+
+    def reset_all(self, what: str, *, keep_odometry: bool) -> None:
+        """Flush tokens, plans and, unless it began anew by itself, odometry; discard what is in flight."""
+        self.board.event("time_jumped", what=what)
+        if self.odometry is not None and not keep_odometry:
+            self.odometry.reset()
+        for part in self.parts:
+            part.reset()
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> Loaded:
+        """Read the model directory. Raises ArtifactError and its kinds."""
+        raise NotImplementedError
+
+    # ── lifecycle ────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def autostart(self) -> None:
+        """Configure and activate in a thread of its own, so that the executor answers meanwhile."""
+
+        def walk() -> None:
+            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS and self.context.ok():
+                self.trigger_activate()
+
+        threading.Thread(target=walk, name="autostart", daemon=True).start()
+
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Load, check and warm up in the inference threads."""
+        self.board.state("configure_failed", False)
+        self.board.state("unconfigured", False)
+        try:
+            self.parameters.raise_errors()
+            self.parameters.fixed = True
+            self._configure()
+        except CONFIGURE_ERRORS as e:
+            text = f"{type(e).__name__}: {e}"
+            del e
+            self._release()
+            if self.context.ok():
+                self.board.state("configure_failed", True, error=text)
+                self.board.state("unconfigured", True)
+            return TransitionCallbackReturn.FAILURE
+        return super().on_configure(state)
+
+    def _configure(self) -> None:
+        device, dtype = self._device(), getattr(torch, self.parameters.text("dtype"))
+        workers = [part.start() for part in self.parts]
+        found: list[Loaded] = []
+        self._run_in(workers[-1], "reading the model", lambda: found.append(self.load(device, dtype)))
+        self.loaded = loaded = found.pop()
+        for part, worker in zip(self.parts, workers, strict=True):
+            self._run_in(worker, f"warming up {worker.name}", partial(part.build, loaded))
+            part.advertise()
+        card = loaded.card
+        self.board.state("untrained", not card.trained or card.domain == "random")
+        self.board.state("synthetic", card.domain == "synthetic_world")
+        self.board.put("model", model_id=card.model_id, device=str(device), dtype=str(dtype), domain=card.domain, licence=card.licence)
+        self.get_logger().info(f"configured: model {card.model_id} on {device}")
+
+    def _run_in(self, worker: Worker[Any], stage: str, function: Callable[[], None]) -> None:
+        """Run something long in an inference thread and wait, unless the process is asked to end."""
+        self.get_logger().info(f"configure: {stage}")
+        self._stage = stage, time.monotonic()
+        call = worker.call(function)
+        try:
+            while not call.wait(0.1):
+                if not self.context.ok():
+                    raise ConfigError("interrupted")
+            if call.error is not None:
+                raise call.error
+        finally:
+            self._stage = None
+
+    def _device(self) -> torch.device:
+        text = self.parameters.text("device")
+        if not self.parameters.text("model_dir"):
+            raise ConfigError("parameter model_dir is empty: give a model directory (`vavam convert` makes one)")
+        if text == "auto":
+            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        try:
+            device = torch.device(text)
+        except RuntimeError as e:
+            raise ConfigError(f"parameter device: got {text!r}, expected auto, cpu, cuda or cuda:<n>") from e
+        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+            seen = torch.cuda.device_count()
+            raise ConfigError(f"parameter device: got {text!r}, but torch {torch.__version__} sees {seen} CUDA devices; run `vavam doctor`")
+        return device
+
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Subscribe and publish."""
+        result = super().on_activate(state)
+        self.active, self.active_since_s = True, time.monotonic()
+        self.odometry = OdometryInput(self, partial(self.reset_all, keep_odometry=True))
+        for part in self.parts:
+            part.activate()
+        return result
+
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Stop listening and publishing; stay warm."""
+        self._stop()
+        return super().on_deactivate(state)
+
+    def _stop(self) -> None:
+        self.active = False
+        for part in self.parts:
+            part.deactivate()
+            part.reset()
+        if self.odometry is not None:
+            self.odometry.destroy()
+            self.odometry = None
+        self.board.forget("input", "timing", "output")
+
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free the memory."""
+        self._release()
+        self.board.state("unconfigured", True)
+        return super().on_cleanup(state)
+
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Free everything from whatever state."""
+        if self.active:
+            self._stop()
+        self._release()
+        return super().on_shutdown(state)
+
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """A defect in a transition: back to unconfigured."""
+        self._stop()
+        self._release()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _release(self) -> None:
+        for part in self.parts:
+            part.cleanup()
+        for publisher in [e for e in self._managed_entities if isinstance(e, LifecyclePublisher)]:
+            self.destroy_lifecycle_publisher(publisher)
+        on_gpu = self.loaded is not None and self.loaded.device.type == "cuda"
+        self.loaded = None
+        self.parameters.fixed = False
+        self.board.forget("model", "input", "timing", "output")
+        self.timings.clear()
+        gc.collect()
+        if on_gpu:
+            torch.cuda.empty_cache()
+
+    # ── events ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _on_clock_jump(self, jump: Any) -> None:
+        if self.active:
+            delta = jump["delta"] if isinstance(jump, dict) else jump.delta
+            delta_ns = delta if isinstance(delta, int) else delta.nanoseconds
+            self.reset_all(f"the clock jumped by {delta_ns / 1e9:+.1f} s", keep_odometry=False)
+
+    def _on_incompatible_qos(self, monitor: TopicMonitor, _event: object) -> None:
+        self.check_qos([monitor])
+
+    def check_qos(self, monitors: Sequence[TopicMonitor]) -> None:
+        """Compare both sides of these topics and report the first pair that does not match."""
+        for m in monitors:
+            problems = [problem for info in self.get_publishers_info_by_topic(m.topic) for problem in [_mismatch(m.requested, info)] if problem]
+            m.qos_problem = "; ".join("publisher {publisher} offers {policy} {offered}, {requested} requested".format(**p) for p in problems)
+            if problems:
+                self.board.state("qos_incompatible", True, topic=m.topic, **problems[0])
+        if not any(m.qos_problem for m in self.monitors.values()):
+            self.board.state("qos_incompatible", False)
+
+    def stage_report(self) -> None:
+        """Say what is being loaded."""
+        stage = self._stage
+        name, since = stage if stage else ("", 0.0)
+        self.board.state("loading", stage is not None, stage=name, seconds=time.monotonic() - since)
+
+    def _log(self, level: Level, text: str) -> None:
+        logger = self.get_logger()
+        if level is Level.ERROR:
+            logger.error(text)
+        else:
+            logger.warning(text)
+
+    def close(self) -> bool:
+        """End all threads. False if an inference thread did not end."""
+        self.pulse.stop()
+        workers = [part.worker for part in self.parts if part.worker is not None]
+        ended = [worker.stop(timeout_s=10.0) for worker in workers]
+        return all(ended)
+
+
+def _mismatch(requested: QoSProfile, info: Any) -> dict[str, str] | None:
+    """What of a publisher's QoS falls short of a request, with both sides; None when they match."""
+    offered = info.qos_profile
+    publisher = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
+    if requested.reliability == ReliabilityPolicy.RELIABLE and offered.reliability == ReliabilityPolicy.BEST_EFFORT:
+        return {"publisher": publisher, "policy": "RELIABILITY", "offered": "BEST_EFFORT", "requested": "RELIABLE"}
+    if requested.durability == DurabilityPolicy.TRANSIENT_LOCAL and offered.durability == DurabilityPolicy.VOLATILE:
+        return {"publisher": publisher, "policy": "DURABILITY", "offered": "VOLATILE", "requested": "TRANSIENT_LOCAL"}
+    return None
+
+
+def run(make_node: Callable[[], ModelNode], args: Sequence[str] | None) -> None:
+    """The main function of a node. SIGINT and SIGTERM end it with exit code 0."""
+    rclpy.init(args=list(args) if args is not None else None)
+    node: ModelNode | None = None
+    ended = True
+    try:
+        node = make_node()
+        executor = SingleThreadedExecutor()
+        executor.add_node(node)
+        node.pulse.start()
+        if node.parameters.flag("autostart"):
+            node.autostart()
+        executor.spin()
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        if node is not None:
+            ended = node.close()
+        rclpy.try_shutdown()
+    if not ended:  # an inference that hangs in a driver cannot be joined
+        os._exit(1)
