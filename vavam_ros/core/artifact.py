@@ -21,7 +21,7 @@ from vavam_ros.core.golden_check import record, replay
 from vavam_ros.core.model import VaVAM, VideoModel, init_weights
 from vavam_ros.core.model_card import CARD_FILE, ModelCard, read_card, require_domain, write_card
 from vavam_ros.core.spec import SMALL, ModelSpec
-from vavam_ros.core.tensor_files import check_tensors, file_digest, fill, read_tensors, write_tensors
+from vavam_ros.core.tensor_files import Unfilled, check_tensors, file_digest, fill, put, read_tensors, write_tensors
 from vavam_ros.core.tokenizer import DROPPED_BUFFERS, VQ16, VQ16_RELEASED, VQ16_SMALL, TokenizerSpec, tokenizer_identity
 from vavam_ros.core.tokenizer_init import init_tokenizer
 
@@ -105,7 +105,8 @@ def load_artifact(directory: Path | str, device: torch.device | str, dtype: torc
     card = read_card(directory)
     if card.kind != "vavam":
         raise ArtifactError(f"{directory} holds a video model without an action expert, which cannot plan: train one on it, or use it with `vavam dream`")
-    model = VaVAM(card.spec, device="meta")
+    with Unfilled():
+        model = VaVAM(card.spec, device="meta")
     tokenizer = _load_parts(directory, card, model, device)
     if check_golden:
         replay(model, tokenizer, read_tensors(directory / GOLDEN_FILE), str(directory / GOLDEN_FILE))
@@ -119,7 +120,8 @@ def load_video_artifact(directory: Path | str, device: torch.device | str, dtype
     if card.kind == "vavam":
         loaded = load_artifact(directory, device, dtype, check_golden)
         return LoadedVideo(card=card, video=loaded.model.video, tokenizer=loaded.tokenizer)
-    video = VideoModel(card.spec.video, device="meta")
+    with Unfilled():
+        video = VideoModel(card.spec.video, device="meta")
     tokenizer = _load_parts(directory, card, video, device)
     if check_golden:
         replay(video, tokenizer, read_tensors(directory / GOLDEN_FILE), str(directory / GOLDEN_FILE))
@@ -149,14 +151,15 @@ def _load_parts(directory: Path, card: ModelCard, model: nn.Module, device: torc
 def _load_tokenizer(directory: Path, card: ModelCard, device: torch.device | str) -> VQ16:
     path = directory / TOKENIZER_FILE
     weights = read_tensors(path, drop=DROPPED_BUFFERS)
-    tokenizer = VQ16(card.tokenizer, device="meta")
+    with Unfilled():
+        tokenizer = VQ16(card.tokenizer, device="meta")
     check_tensors(weights, tokenizer.state_dict(), str(path))
     identity = tokenizer_identity(weights, card.tokenizer)
     if identity != card.tokenizer_id:
         raise ArtifactError(
             f"{path} is tokenizer {identity}, but the model was made with {card.tokenizer_id}: put that tokenizer back, another one's tokens mean nothing to it"
         )
-    fill(tokenizer, weights, str(path), device)
+    put(tokenizer, weights, device)
     tokenizer.tokenizer_id = identity
     return tokenizer
 

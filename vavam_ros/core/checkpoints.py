@@ -22,7 +22,7 @@ from vavam_ros.core.key_table import upstream_to_native
 from vavam_ros.core.model import VaVAM, VideoModel
 from vavam_ros.core.mup_shapes import ACTION_READOUT, VIDEO_READOUT, action_shapes, as_shapes, base_width, check_base_shapes, read_base_shapes, video_shapes
 from vavam_ros.core.spec import PRESETS, ActionSpec, FlowSpec, ModelSpec, VideoSpec
-from vavam_ros.core.tensor_files import fill, listed
+from vavam_ros.core.tensor_files import Unfilled, fill, listed
 
 T = TypeVar("T")
 Progress = Callable[[Sequence[T]], Iterable[T]]
@@ -49,7 +49,8 @@ class Upstream:
 
     def build(self, device: torch.device | str, progress: Progress[str] = lambda names: names) -> VaVAM | VideoModel:
         """The native model in fp32. Raises ArtifactError on a name, shape or value that does not fit."""
-        model = VaVAM(self.spec, device="meta") if self.kind == "vavam" else VideoModel(self.spec.video, device="meta")
+        with Unfilled():
+            model = VaVAM(self.spec, device="meta") if self.kind == "vavam" else VideoModel(self.spec.video, device="meta")
         prefix = "" if self.kind == "vavam" else "video."
         weights: dict[str, Tensor] = {name.removeprefix(prefix): self.tensors[name].load().float() for name in progress(list(self.tensors))}
         fill(model, weights, str(self.path), device)

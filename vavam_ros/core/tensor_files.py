@@ -6,11 +6,13 @@ import hashlib
 import os
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vavam_ros.core.contracts import ArtifactError
 
@@ -95,9 +97,29 @@ def check_tensors(tensors: Mapping[str, Tensor], expected: Mapping[str, Tensor],
         )
 
 
+class Unfilled(TorchFunctionMode):
+    """Context for building modules on `meta` whose weights come from a file: skips their random initialisation.
+
+    There it changes nothing, but the first call makes torch import its compiler, which takes seconds.
+    """
+
+    _SKIPPED = frozenset({"normal_", "uniform_", "kaiming_uniform_"})
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self._SKIPPED:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str, device: torch.device | str) -> None:
-    """Put weights into a module built on `meta`, then move it. Raises ArtifactError as `check_tensors`."""
+    """Check weights, put them into a module built on `meta`, move it. Raises ArtifactError as `check_tensors`."""
     check_tensors(tensors, module.state_dict(), source)
+    put(module, tensors, device)
+
+
+def put(module: nn.Module, tensors: Mapping[str, Tensor], device: torch.device | str) -> None:
+    """The same for weights that are already checked."""
     module.load_state_dict(tensors, strict=True, assign=True)
     left = [n for n, t in (*module.named_parameters(), *module.named_buffers()) if t.device.type == "meta"]
     assert not left, f"buffers that no file fills: {left}"

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vavam_ros.core.contracts import ArtifactError
 from vavam_ros.core.foreign_pickle import Archive, LazyTensor, walk_module
-from vavam_ros.core.tensor_files import fill, listed
+from vavam_ros.core.tensor_files import Unfilled, fill, listed
 from vavam_ros.core.tokenizer import DROPPED_BUFFERS, VQ16, TokenizerSpec, tokenizer_identity
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
@@ -39,7 +39,8 @@ class TokenizerWeights:
 
     def build(self, device: torch.device | str, progress: Progress = lambda names: names) -> VQ16:
         """The native tokenizer in fp32, with its identity. Raises ArtifactError on values that cannot be used."""
-        tokenizer = VQ16(self.spec, device="meta")
+        with Unfilled():
+            tokenizer = VQ16(self.spec, device="meta")
         weights: dict[str, Tensor] = {name: self.tensors[name].load().float() for name in progress(list(self.tensors))}
         fill(tokenizer, weights, " + ".join(str(p) for p in self.paths), device)
         tokenizer.tokenizer_id = tokenizer_identity(weights, self.spec)
@@ -60,7 +61,8 @@ def open_tokenizer(paths: Sequence[Path | str], *, image_hw: tuple[int, int] = (
             _merge(found, name, tensor, file)
     found = {n: t for n, t in found.items() if n not in DROPPED_BUFFERS}
     spec = infer_spec({n: t.shape for n, t in found.items()}, image_hw=image_hw, groups=groups, eps=eps, source=listed([str(f) for f in files]))
-    expected = VQ16(spec, device="meta").state_dict()
+    with Unfilled():
+        expected = VQ16(spec, device="meta").state_dict()
     missing, unexpected = expected.keys() - found.keys(), found.keys() - expected.keys()
     if missing or unexpected:
         raise ArtifactError(
