@@ -157,7 +157,7 @@ class VideoModel(nn.Module):
 
     def hidden(self, tokens: Tensor) -> Iterator[Tensor]:
         """The residual stream (B, t·S, d): the embeddings, then after each layer. Errors as `forward`."""
-        self._check(tokens)
+        self.check(tokens)
         x = self.embed(rearrange(tokens, "b t h w -> b (t h w)"))
         yield x
         for block in _layers(self.blocks):
@@ -174,14 +174,14 @@ class VideoModel(nn.Module):
 
     def context(self, tokens: Tensor) -> Context:
         """Keys and values of (B, t, h, w) tokens. Raises TokenError on another grid or a code out of range, ConfigError on too many frames."""
-        self._check(tokens, values=True)
+        self.check(tokens, values=True)
         context = self.empty_context()
         self.advance(context, rearrange(tokens, "b t h w -> b (t h w)"))
         return context
 
     def extend(self, context: Context, tokens: Tensor) -> Context:
         """A new context with (B, t, h, w) tokens appended, equal to one computed whole; the given one stays valid. Errors as `context`."""
-        self._check(tokens, held=context.frames, values=True)
+        self.check(tokens, held=context.frames, values=True)
         context = context.fork()
         for frame in rearrange(tokens, "b t h w -> t b (h w)"):  # frame by frame: the mask stays at S × (n + S)
             self.advance(context, frame)
@@ -213,7 +213,7 @@ class VideoModel(nn.Module):
         x = x[:, -1:]
         return last.finish(x, video_attention(last.attention.queries(norm(x)), k, v, self.scale, None))
 
-    def _check(self, tokens: Tensor, *, held: int = 0, values: bool = False) -> None:
+    def check(self, tokens: Tensor, *, held: int = 0, values: bool = False) -> None:
         """Shapes, and on request values: on a GPU an index out of range would take the process down."""
         s = self.spec
         if tokens.ndim != 4 or tuple(tokens.shape[2:]) != (s.grid_h, s.grid_w):
