@@ -53,10 +53,9 @@ test-colcon:
 	@$(SETUP) --venv .venv-colcon --distro kilted --with colcon
 	$(RUN) .venv-colcon/bin/python -m pytest -q -m colcon -p no:cacheprovider test/test_colcon.py
 
-# LAUNCH_SRC=… LAUNCH_ROS_SRC=… MESSAGE_FILTERS_SRC=… CV_BRIDGE_SRC=…: checkouts of the real packages.
+# LAUNCH_SRC=… LAUNCH_ROS_SRC=… MESSAGE_FILTERS_SRC=… CV_BRIDGE_SRC=… [GEOMETRY2_SRC=…]: checkouts of the real packages. RECORD=1 renews the vectors.
 test-real-ros: setup
-	$(RUN) env LAUNCH_SRC="$(LAUNCH_SRC)" LAUNCH_ROS_SRC="$(LAUNCH_ROS_SRC)" MESSAGE_FILTERS_SRC="$(MESSAGE_FILTERS_SRC)" CV_BRIDGE_SRC="$(CV_BRIDGE_SRC)" \
-	  $(PY) -m pytest -m real_ros $(ARGS)
+	$(RUN) $(PY) test/real_ros/run.py $(if $(RECORD),--record) $(foreach s,LAUNCH LAUNCH_ROS MESSAGE_FILTERS CV_BRIDGE GEOMETRY2,$(if $($(s)_SRC),--$(s)-src "$($(s)_SRC)"))
 
 test-gpu: setup
 	$(RUN) $(PY) -m pytest -m gpu $(ARGS)

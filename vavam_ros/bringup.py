@@ -4,7 +4,7 @@
 
 Names. Everything runs in one namespace (default `vavam`), and every private topic of a node is remapped to the bare name in it:
 `/vavam/tokens`, `/vavam/samples`, `/vavam/path`, `/vavam/path_base_link`, `/vavam/path_raw`, `/vavam/markers`, `/vavam/model_image`,
-`/vavam/overlay`. So the tokenizer's `~/tokens` meets the planner's, and names do not depend on which process hosts which node. Inputs are
+`/vavam/overlay`, `/vavam/age_ms`. So the tokenizer's `~/tokens` meets the planner's, and names do not depend on which process hosts which node. Inputs are
 remapped to the topics of the vehicle. A second system beside the first needs only another `namespace`.
 
 Values. The configuration files named by `config` come first, then `params_file`, then arguments; an argument left empty changes nothing.
@@ -36,7 +36,9 @@ _GENERAL = (
     Argument(name="composed", default="false", choices=FALSE_TRUE, description="Both nodes in one process (vavam_node)."),
     Argument(name="params_file", description="A ROS parameter file of your own, read after the configuration."),
     Argument(
-        name="fastdds_profile", default="fastdds.xml", description="Fast DDS profile: a file, or a name in config/; empty: none. The environment's own wins."
+        name="fastdds_profile",
+        default="fastdds_shm.xml",
+        description="Fast DDS profile: a file, or a name in config/; empty: none. The environment's own wins.",
     ),
     Argument(name="log_level", default="info", choices=("debug", "info", "warn", "error"), description="Log level of the nodes."),
     Argument(name="command_topic", default="command", description="DrivingCommand input; a name without a slash lies in the namespace."),
@@ -46,7 +48,7 @@ _SETTINGS = (
     _setting("dtype", "Type the networks run in.", choices=("float32", "bfloat16", "float16")),
     _setting("autostart", "Configure and activate without a lifecycle manager.", kind="bool", choices=FALSE_TRUE),
     _setting("camera_mode", "warp to the model's camera, or resize only.", choices=("warp", "resize")),
-    _setting("camera_yaml", "Calibration file of the camera; given, no camera_info is read from a topic."),
+    _setting("camera_yaml", "Calibration of the camera, a file or a name in config/cameras; given, no camera_info is read from a topic."),
     _setting("image_transport", "raw or compressed; empty: compressed if image_topic ends in /compressed.", choices=("raw", "compressed")),
     _setting("rear_axle_x_m", "x of the rear axle in base_link, metres.", kind="float"),
     _setting("tokenize_rate_hz", "Images tokenised per second.", kind="float"),
@@ -83,11 +85,11 @@ def _topic_rows(topics: Mapping[str, str]) -> list[tuple[str, str, str]]:
 
 # --- processes ----------------------------------------------------------------------------------------------------------------------
 
-_OUTPUTS = ("tokens", "samples", "path", "path_base_link", "path_raw", "markers", "model_image", "overlay")
+_OUTPUTS = ("tokens", "samples", "path", "path_base_link", "path_raw", "markers", "model_image", "overlay", "age_ms")
 
 
-def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: Mapping[str, str]) -> tuple[Process, ...]:
-    """Tokenizer and planner, in two processes or in one."""
+def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: Mapping[str, str], mount_yaml: str = "") -> tuple[Process, ...]:
+    """Tokenizer and planner, in two processes or in one. `mount_yaml`: says where the camera sits, should TF not."""
     if not args["model"]:
         raise ConfigError("argument model: got nothing, expected a model directory: model:=DIR (`vavam inspect DIR` shows what one holds)")
     image, compressed = topics["image"], topics["image"].endswith("/compressed")
@@ -96,8 +98,10 @@ def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: M
     if compressed and not args["image_transport"]:
         values["image_transport"] = "compressed"
     if args["camera_yaml"]:
-        values["camera_yaml"] = str(Path(args["camera_yaml"]).expanduser().resolve())
+        values["camera_yaml"] = find_file(args["camera_yaml"], ".yaml", "cameras")
         values["camera_info_source"] = "yaml"
+    elif mount_yaml:
+        values["camera_yaml"] = mount_yaml
     inputs = {
         "image": image,
         "image/compressed": f"{image}/compressed",
@@ -108,12 +112,12 @@ def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: M
     }
     remappings = tuple((f"~/{name}", topic) for name, topic in {**inputs, **{name: name for name in _OUTPUTS}}.items())
 
-    def process(name: str, node_name: str | None) -> Process:
+    def process(name: str) -> Process:
         return Process(
             name=name,
             executable=name,
             namespace=args["namespace"],
-            node_name=node_name,
+            node_name=name,
             parameter_files=_parameter_files(args),
             parameters=values,
             remappings=remappings,
@@ -121,8 +125,8 @@ def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: M
         )
 
     if args["composed"] == "true":
-        return (process("vavam_node", None),)
-    return (process("tokenizer_node", "tokenizer_node"), process("planner_node", "planner_node"))
+        return (process("vavam_node"),)
+    return (process("tokenizer_node"), process("planner_node"))
 
 
 def _settings(declaration: Declaration, args: Mapping[str, str]) -> dict[str, Value]:
@@ -143,8 +147,8 @@ def _environment(args: Mapping[str, str]) -> dict[str, str]:
     return {"FASTDDS_DEFAULT_PROFILES_FILE": profile, "FASTRTPS_DEFAULT_PROFILES_FILE": profile}
 
 
-def _system(declaration: Declaration, args: Mapping[str, str], topics: Mapping[str, str], *more: Process) -> System:
-    processes = (*_core_processes(declaration, args, topics), *more)
+def _system(declaration: Declaration, args: Mapping[str, str], topics: Mapping[str, str], *more: Process, mount_yaml: str = "") -> System:
+    processes = (*_core_processes(declaration, args, topics, mount_yaml), *more)
     return System(name=declaration.name, processes=processes, environment=_environment(args))
 
 
@@ -166,6 +170,7 @@ VEHICLE_TOPICS: dict[str, dict[str, str]] = {
     },
     "nav2": {"image": "/camera/image_raw", "camera_info": "/camera/camera_info", "odometry": "/odom", "route": "/plan"},
 }
+CARLA_CAMERA = "vavam_front"
 BAG_TOPICS = {"image": "/camera/image/compressed", "camera_info": "/camera/camera_info", "odometry": "/odometry", "route": "route"}
 
 
@@ -227,7 +232,10 @@ def system_carla(given: Mapping[str, str]) -> System:
     vehicle = f"/carla/{args['role_name']}"
     camera = f"{vehicle}/{args['camera']}"
     standard = {"image": f"{camera}/image", "camera_info": f"{camera}/camera_info", "odometry": f"{vehicle}/odometry", "route": f"{vehicle}/waypoints"}
-    return _system(CARLA, args, {name: topic or standard[name] for name, topic in _given_topics(args).items()})
+    topics = {name: topic or standard[name] for name, topic in _given_topics(args).items()}
+    # Without sensor.pseudo.tf nothing tells where the camera sits; the objects file that we ship does.
+    mount_yaml = find_file("carla_vavam_front", ".yaml", "cameras") if args["camera"] == CARLA_CAMERA else ""
+    return _system(CARLA, args, topics, mount_yaml=mount_yaml)
 
 
 _PLAYER = (
@@ -275,7 +283,7 @@ CARLA = Declaration(
         allow=True,
         extra=(
             Argument(name="role_name", default="ego_vehicle", description="Role name of the vehicle."),
-            Argument(name="camera", default="vavam_front", description="Id of the camera in the objects file."),
+            Argument(name="camera", default=CARLA_CAMERA, description="Id of the camera in the objects file."),
         ),
     ),
     build=system_carla,

@@ -44,15 +44,12 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process. `node_name` None: it hosts several nodes, which keep the names they have in the code.
-
-    `on_exit`: "fail", its end is a failure of the system; "shutdown", its clean end is the system's.
-    """
+    """One process with one node. `on_exit`: "fail", its end is a failure of the system; "shutdown", its clean end is the system's."""
 
     name: str
     executable: str
     namespace: str
-    node_name: str | None
+    node_name: str
     parameter_files: tuple[str, ...] = ()
     parameters: Mapping[str, Value] = field(default_factory=dict)
     remappings: tuple[tuple[str, str], ...] = ()
@@ -110,12 +107,12 @@ def resolve(declaration: Declaration, given: Mapping[str, str]) -> dict[str, str
     return values
 
 
-def find_file(name: str, suffix: str) -> str:
-    """A file given by its name in config/ or by its path. Raises ConfigError."""
-    path = Path(name.strip()).expanduser()
-    in_config = data_dir("config") / (path.name if path.suffix == suffix else f"{path.name}{suffix}")
-    for candidate in ([in_config] if path.name == name.strip() else []) + [path]:
+def find_file(name: str, suffix: str, folder: str = "") -> str:
+    """A file given by its name in config/ (or a `folder` of it, with or without suffix), or by its path. Raises ConfigError."""
+    path, known = Path(name.strip()).expanduser(), data_dir("config") / folder
+    named = [known / (path.name if path.suffix == suffix else f"{path.name}{suffix}")] if path.name == name.strip() else []
+    for candidate in (*named, path):
         if candidate.is_file():
             return str(candidate.resolve())
-    known = ", ".join(sorted(p.name for p in data_dir("config").glob(f"*{suffix}")))
-    raise ConfigError(f"got {name!r}, expected a file, or one of {known} in {data_dir('config')}")
+    names = ", ".join(sorted(p.stem for p in known.glob(f"*{suffix}")))
+    raise ConfigError(f"got {name!r}, expected a file, or one of {names} in {known}")

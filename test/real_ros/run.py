@@ -60,7 +60,8 @@ class Package:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ("launch", "launch-ros", "message-filters", "cv-bridge", "geometry2"):
-        parser.add_argument(f"--{name}-src", type=Path, help=f"sources of {name}")
+        variable = name.replace("-", "_").upper()  # make's own spelling is taken too
+        parser.add_argument(f"--{name}-src", f"--{variable}-src", type=Path, help=f"sources of {name}")
     parser.add_argument("--record", action="store_true", help="renew the vectors in test/golden/ros from the real packages")
     args = parser.parse_args()
     sources = {"synchronizers": args.message_filters_src, "images": args.cv_bridge_src, "transforms": args.geometry2_src}

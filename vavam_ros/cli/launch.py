@@ -1,4 +1,6 @@
-"""vavam launch SYSTEM name:=value …: start a system where there is no `ros2 launch`.
+"""`vavam launch`: start a system (nodes, parameters, topics) where there is no `ros2 launch`.
+
+    vavam launch SYSTEM name:=value …
 
 Renders the same data as the launch files. Every line of output carries its process's name; Ctrl-C ends all; nothing is restarted. The exit
 status is 0 if the system was told to end, or its bag has ended, and every process ended cleanly; else 1 (2 for arguments that cannot be meant).
@@ -99,9 +101,7 @@ def command_of(process: Process, folder: Path) -> list[str]:
     values = folder / f"{process.name}.yaml"
     values.write_text(parameters_yaml(process), encoding="utf-8")
     command = [sys.executable, "-m", process.module, "--ros-args", "--log-level", process.log_level]
-    if process.node_name is not None:  # else it would rename every node of the process alike
-        command += ["-r", f"__node:={process.node_name}"]
-    command += ["-r", f"__ns:=/{process.namespace.strip('/')}"]
+    command += ["-r", f"__node:={process.node_name}", "-r", f"__ns:=/{process.namespace.strip('/')}"]
     for file in (*process.parameter_files, str(values)):
         command += ["--params-file", file]
     for source, target in process.remappings:
@@ -112,7 +112,7 @@ def command_of(process: Process, folder: Path) -> list[str]:
 def parameters_yaml(process: Process) -> str:
     """The parameter values of `process` as a ROS parameter file. Named after the node, so that they win over the files before it."""
     namespace = process.namespace.strip("/")
-    node = "/**" if process.node_name is None else f"{'/' if namespace else ''}{namespace}/{process.node_name}"
+    node = f"{'/' if namespace else ''}{namespace}/{process.node_name}"
     return str(yaml.safe_dump({node: {"ros__parameters": dict(process.parameters)}}, sort_keys=True))
 
 

@@ -46,5 +46,5 @@ def _candidate_folders(package: str, search_path: Iterable[str], prefixes: Itera
 
 
 def _is_package(folder: Path) -> bool:
-    # A bare folder of that name (a checkout, a namespace package) is not an installation.
-    return (folder / "__init__.py").is_file()
+    # A bare folder of that name (a checkout, a namespace package) is not an installation, and another copy of the stand-ins is not real.
+    return (folder / "__init__.py").is_file() and not (folder.parent / "vavam_ros_standins").is_dir()
