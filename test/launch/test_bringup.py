@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from pathlib import Path
@@ -231,6 +232,20 @@ def test_every_system_has_its_launch_file() -> None:
     assert {path.name.removesuffix(".launch.py") for path in data_dir("launch").glob("*.launch.py")} == set(SYSTEMS)
     for name in SYSTEMS:
         assert f'describe("{name}")' in (data_dir("launch") / f"{name}.launch.py").read_text()
+
+
+@pytest.mark.drift
+def test_viewers_show_topics_that_exist(model: str) -> None:
+    process = system_vavam({"model": model}).processes[0]
+    published = {f"/{process.namespace}/{target}" for target in remaps(process).values() if not target.startswith("/")}
+    displays = yaml.safe_load((data_dir("config") / "vavam.rviz").read_text())["Visualization Manager"]["Displays"]
+    in_rviz = {display["Topic"]["Value"] for display in displays if "Topic" in display}
+    layout = json.loads((data_dir("config") / "foxglove.json").read_text())
+    panels = layout["configById"]
+    in_foxglove = {*panels["3D!vavam"]["topics"], *(panels[p]["imageMode"]["imageTopic"] for p in ("Image!model", "Image!overlay"))}
+    assert in_rviz == in_foxglove == {"/vavam/path", "/vavam/markers", "/vavam/model_image", "/vavam/overlay"}
+    assert in_rviz <= published
+    assert panels["Plot!age"]["paths"][0]["value"].removesuffix(".data") in published
 
 
 # --- vavam launch -------------------------------------------------------------------------------------------------------------------
