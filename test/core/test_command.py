@@ -61,6 +61,12 @@ def test_lookahead_looks_at_twenty_metres_whatever_the_speed():
     assert command_from_route(bend(18.0), "lookahead", 0.0, lateral_m=10.0) is STRAIGHT
 
 
+def test_a_route_beside_a_vehicle_that_hardly_moves_is_no_turn():
+    beside = np.array([[-20.0, 3.0], [50.0, 3.0]])
+    assert command_from_route(beside, "reference", 0.5) is STRAIGHT
+    assert command_from_route(beside, "reference", 1.0) is LEFT, "in 3 s it will have changed over to it"
+
+
 def test_thresholds_are_fields():
     assert command_from_route(bend(20.0), "reference", 7.5, lateral_m=3.0) is STRAIGHT
     assert command_from_route(bend(20.0), "reference", 6.0, horizon_s=4.0) is LEFT
@@ -103,7 +109,7 @@ def test_duplicate_points_change_nothing():
 def test_at_a_crossing_the_branch_that_runs_our_way_counts():
     """A figure that crosses itself at the vehicle: first across (from the right to the left), later along, then right."""
     across = np.array([[0.2, y] for y in np.arange(-30.0, 31.0)])
-    along = np.array([[x, 0.0] for x in np.arange(-30.0, 15.0)] + [[15.0, -y] for y in np.arange(0.0, 40.0)])
+    along = np.array([[x, 0.5] for x in np.arange(-30.0, 15.0)] + [[15.0, -y] for y in np.arange(0.0, 40.0)])
     assert command_from_route(np.vstack([across, along]), "reference", 8.0) is RIGHT
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from vavam_ros.core.contracts import ConfigError, EgoPose, OdometrySample, PoseQuality, Waiting, WaitReason
-from vavam_ros.core.geometry import integrate_twist, planar_T, pose_matrix, yaw_of
+from vavam_ros.core.geometry import integrate_twist, planar_T, pose_matrix, rotation_vector, yaw_of
 from vavam_ros.core.odometry import OdometryConfig, OdometryHistory, PushOutcome
 
 S = 1_000_000_000
@@ -72,8 +72,27 @@ def test_interpolation_follows_a_changing_turn_in_three_dimensions():
     assert np.allclose(pose.T_odom_ego, truth, atol=1e-9)
 
 
-def test_odometry_without_a_twist_falls_back_to_linear():
-    history = filled([1.0, 1.1], linear_mps=np.zeros(3), angular_radps=np.zeros(3))
+def test_interpolation_when_the_axis_of_rotation_changes():
+    """Yaw and pitch together: the rates at the end of the bracket are not those of the rotation vector, and that is allowed for."""
+
+    def rotation(t):
+        yaw, pitch = 1.2 * t, 0.9 * t**2
+        return pose_matrix((0, 0, 0), (0, 0, np.sin(yaw / 2), np.cos(yaw / 2))) @ pose_matrix((0, 0, 0), (0, np.sin(pitch / 2), 0, np.cos(pitch / 2)))
+
+    def rate(t):
+        return rotation_vector(rotation(t - 1e-5)[:3, :3].T @ rotation(t + 1e-5)[:3, :3]) / 2e-5
+
+    history = OdometryHistory()
+    for t in (1.0, 1.1):
+        history.push(at(t, T_odom_base=rotation(t), linear_mps=np.zeros(3), angular_radps=rate(t)))
+    for t in (1.02, 1.05, 1.08):
+        error = rotation_vector(rotation(t)[:3, :3].T @ history.pose_at(stamp(t)).T_odom_ego[:3, :3])
+        assert np.linalg.norm(error) < 3e-5
+
+
+@pytest.mark.parametrize("missing", [{"linear_mps": np.zeros(3)}, {"angular_radps": np.zeros(3)}, {"linear_mps": np.zeros(3), "angular_radps": np.zeros(3)}])
+def test_odometry_without_a_twist_falls_back_to_linear(missing):
+    history = filled([1.0, 1.1], **missing)
     a, b = at(1.0).T_odom_base[:3, 3], at(1.1).T_odom_base[:3, 3]
     pose = history.pose_at(stamp(1.025))
     assert isinstance(pose, EgoPose)
@@ -143,6 +162,20 @@ def test_present_pose_follows_the_trend_of_the_twist():
 def test_one_twist_alone_makes_no_trend():
     pose = filled([1.0]).pose_now(stamp(1.1))
     assert np.allclose(pose.T_odom_ego, integrate_twist(np.eye(4), V, W, 1.1), atol=1e-12)
+
+
+def test_noise_of_two_neighbouring_twists_makes_no_trend():
+    history = OdometryHistory()
+    for t, noise in ((1.0, 0.0), (1.01, 0.2)):
+        history.push(at(t, T_odom_base=planar_T(10 * t, 0, 0), linear_mps=np.array([10 + noise, 0, 0]), angular_radps=np.zeros(3)))
+    assert history.pose_now(stamp(1.11)).linear_mps[0] == pytest.approx(10.2)
+
+
+@pytest.mark.parametrize("first_is_estimated", [True, False])
+def test_one_estimated_neighbour_makes_the_pose_estimated(first_is_estimated):
+    history = filled([1.0], quality=PoseQuality.ESTIMATED if first_is_estimated else PoseQuality.MEASURED)
+    history.push(at(1.1, quality=PoseQuality.MEASURED if first_is_estimated else PoseQuality.ESTIMATED))
+    assert history.pose_at(stamp(1.05)).quality is PoseQuality.ESTIMATED
 
 
 def test_estimated_odometry_stays_estimated():

@@ -43,6 +43,19 @@ def test_even_input_gives_every_third_frame():
     assert taken(RateGate(10), frames) == frames[::3]
 
 
+def test_jitter_does_not_change_the_choice():
+    frames = stamps(30, 60, 0.005)
+    assert {frames.index(s) % 3 for s in taken(RateGate(10), frames)} == {0}
+
+
+def test_two_frames_about_as_near_do_not_take_turns():
+    """A camera drifting slowly past the middle between ticks: one change of frame, not a flicker of ±100 ms for as long as jitter is larger than drift."""
+    frames = stamps(10.02, 110, 0.02)
+    steps = np.diff([frames.index(s) for s in taken(RateGate(2), frames)])
+    assert len(steps) > 210
+    assert np.count_nonzero(steps != 5) <= 6
+
+
 def test_five_of_six():
     frames = stamps(12, 10)
     assert len(taken(RateGate(10), frames)) == len(frames) * 5 // 6

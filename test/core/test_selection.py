@@ -45,7 +45,7 @@ def plan(xy, at, index=0, violations=()):
 
 def choose(xy, rule, previous=None, at=None, valid=None):
     at = pose() if at is None else at
-    return select(xy, rule, previous, at, at.stamp_ns, 0.5, valid)
+    return select(xy, rule, previous, at, 0.5, valid)
 
 
 def test_medoid_is_the_middle_one_and_never_between_two_modes():

@@ -217,6 +217,10 @@ def test_new_epoch_begins_anew_and_the_old_one_is_refused():
     assert ring.push(at(1.5, epoch=4)) is RingOutcome.EPOCH_RESET
     assert seconds(ring.window()) == [1.5]
     assert ring.epoch == 4
+    ring.push(at(1.7, epoch=5))
+    assert ring.is_anchor(at(1.7).stamp_ns), "the grid begins anew too"
+    ring.reset()
+    ring.push(at(1.5, epoch=4))
     assert ring.push(at(1.2)) is RingOutcome.REFUSED_EPOCH
     assert len(ring) == 1
     assert ring.counters[RingOutcome.REFUSED_EPOCH] == 1

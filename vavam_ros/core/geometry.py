@@ -267,12 +267,11 @@ def to_base_link(path: DensePath, T_odom_base_now: F64, base_frame_id: str) -> D
     return replace(path, frame_id=base_frame_id, xyz_m=transform_points(T, path.xyz_m), yaw_rad=rotate_yaw(T[:3, :3], path.yaw_rad))
 
 
-def expected_xy(previous: Plan, pose: EgoPose, stamp_ns: int, count: int, dt_s: float) -> F64:
-    """Where the previous plan wanted to be at stamp + (i + 1)·dt, in the present ego frame: (count, 2), NaN where it says nothing.
-
-    All NaN if the two poses are not given in the same odometry frame."""
-    out = np.full((count, 2), np.nan)
-    t_s = (stamp_ns - previous.stamp_ns) / NS_PER_S + dt_s * np.arange(1, count + 1, dtype=np.float64)
+def expected_waypoints(previous: Plan, pose: EgoPose, dt_s: float, count: int | None = None) -> F64:
+    """Where the previous plan wanted to be at pose.stamp + (i + 1)·dt, in the ego frame of `pose`: (count, 2), by default as many as it has
+    waypoints. NaN where it says nothing; all NaN if the two poses are not given in the same odometry frame."""
+    out = np.full((previous.xy_ego_m.shape[1] if count is None else count, 2), np.nan)
+    t_s = (pose.stamp_ns - previous.stamp_ns) / NS_PER_S + dt_s * np.arange(1, len(out) + 1, dtype=np.float64)
     spline = plan_spline(previous.selected_xy_ego_m, previous.dt_s, previous.pose.linear_mps)
     known = (t_s >= 0.0) & (t_s <= spline.end_s + 1e-6)
     if previous.pose.odom_frame_id == pose.odom_frame_id and known.any():

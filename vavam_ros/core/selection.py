@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from vavam_ros.core.contracts import F32, F64, ConfigError, EgoPose, Plan, Selection
-from vavam_ros.core.geometry import expected_xy
+from vavam_ros.core.geometry import expected_waypoints
 
 Rule = Literal["medoid", "continuity", "first"]
 
@@ -41,11 +41,10 @@ def select(
     rule: Rule | str,
     previous: Plan | None,
     pose: EgoPose,
-    stamp_ns: int,
     dt_s: float,
     valid: npt.NDArray[np.bool_] | None = None,
 ) -> Selection:
-    """Choose one of the (K, H, 2) samples, given in the ego frame at `stamp_ns`, whose pose is `pose`.
+    """Choose one of the (K, H, 2) samples, given in the ego frame of `pose`, which is that at the image stamp.
 
     ``medoid``      smallest sum of ADEs to the candidates
     ``continuity``  nearest on average to what the previous plan wants at the same times, carried into the present ego frame by the
@@ -67,12 +66,12 @@ def select(
         candidates, note = np.flatnonzero(finite), ", no sample is valid"
     if not len(candidates):
         return Selection(index=0, reason="first, no sample is finite", spread_m=spread_m(xy, 0, dt_s))
-    reason, cost = _cost(xy[candidates], rule, previous, pose, stamp_ns, dt_s)
+    reason, cost = _cost(xy[candidates], rule, previous, pose, dt_s)
     index = int(candidates[int(np.argmin(cost))])
     return Selection(index=index, reason=reason + note, spread_m=spread_m(xy, index, dt_s))
 
 
-def _cost(xy: F64, rule: str, previous: Plan | None, pose: EgoPose, stamp_ns: int, dt_s: float) -> tuple[str, F64]:
+def _cost(xy: F64, rule: str, previous: Plan | None, pose: EgoPose, dt_s: float) -> tuple[str, F64]:
     """What was done, and the cost (candidates,) that the choice minimises."""
     if rule == "first":
         return "first", np.arange(len(xy), dtype=np.float64)
@@ -86,7 +85,7 @@ def _cost(xy: F64, rule: str, previous: Plan | None, pose: EgoPose, stamp_ns: in
         return "medoid, previous plan was invalid", medoid
     if previous.pose.odom_frame_id != pose.odom_frame_id:
         return "medoid, odometry frame changed", medoid
-    error = continuity_error_m(xy, expected_xy(previous, pose, stamp_ns, xy.shape[1], dt_s))
+    error = continuity_error_m(xy, expected_waypoints(previous, pose, dt_s, xy.shape[1]))
     if np.isnan(error).any():
         return "medoid, previous plan does not reach this far", medoid
     return "continuity", np.round(error, 9)

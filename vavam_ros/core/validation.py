@@ -41,7 +41,7 @@ def validate(xy_m: F32 | F64, dt_s: float, speed_mps: float, limits: Limits, pre
     ``finite`` (alone, then) · ``start`` · ``speed`` · ``reverse`` · ``lon_accel`` · ``lon_decel`` · ``curvature`` · ``lat_accel`` · ``jump``
 
     `speed_mps` is the measured one at the image stamp. `previous` (H, 2) is where the last plan wanted to be at the same times in the same frame
-    (`geometry.expected_xy`), NaN where it says nothing. Speeds are those of the segments, accelerations their differences, curvature that of the circle
+    (`geometry.expected_waypoints`), NaN where it says nothing. Speeds are those of the segments, accelerations their differences, curvature that of the circle
     on which two neighbouring segments are chords; near standstill there is none."""
     xy = np.asarray(xy_m, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy):
