@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Convert, or compare; 0 on success. Raises VavamError."""
     if args.check_torchscript:
-        return check_torchscript(args.tokenizer, args.images, args.min_agreement, args.tokenizer_groups)
+        return check_torchscript(args)
     if args.checkpoint is None or args.out is None:
         raise ConfigError("convert needs a checkpoint and --out DIR (or --check-torchscript)")
     bar = _bar("checking names")
@@ -79,16 +79,18 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def check_torchscript(files: Sequence[Path], images: Path | None, min_agreement: float, groups: int) -> int:
+def check_torchscript(args: argparse.Namespace) -> int:
     """Tokens and pictures of the scripted pair beside the native network with the same weights. 0 if enough tokens agree, else 1."""
+    files: list[Path] = args.tokenizer
     if len(files) != 2:
         raise ConfigError(f"--check-torchscript: got {len(files)} tokenizer files, expected two, the encoder .jit first")
-    weights = open_tokenizer(files, groups=groups)
+    grid = parse_grid(args.grid) or (18, 32)
+    weights = open_tokenizer(files, image_hw=(grid[0] * 16, grid[1] * 16), groups=args.tokenizer_groups)
     native = weights.build("cpu")
     scripted = ScriptedTokenizer(files[0], files[1], weights.spec, device="cpu")
     equal = total = 0
     worst = 0.0
-    pictures = _pictures(images, native.spec.image_hw)
+    pictures = _pictures(args.images, native.spec.image_hw)
     with torch.inference_mode():
         for picture in tqdm(pictures, desc="comparing", unit="picture"):
             ours, theirs = native.encode(picture), scripted.encode(picture)
@@ -96,9 +98,9 @@ def check_torchscript(files: Sequence[Path], images: Path | None, min_agreement:
             worst = max(worst, float((native.decode(theirs) - scripted.decode(theirs)).abs().max()))
     share = equal / total
     print(f"{equal} of {total} tokens agree ({share:.2%}) in {len(pictures)} pictures; decoded pictures differ by at most {worst:.2g} (range about 2)")
-    if share < min_agreement:
-        print(f"below {min_agreement:.2%}: the native network does not do what these files do (wrong --tokenizer-groups, or another architecture)")
-    return 0 if share >= min_agreement else 1
+    if share < args.min_agreement:
+        print(f"below {args.min_agreement:.2%}: the native network does not do what these files do (wrong --tokenizer-groups, or another architecture)")
+    return 0 if share >= args.min_agreement else 1
 
 
 def _pictures(folder: Path | None, image_hw: tuple[int, int]) -> list[Tensor]:

@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-golden", action="store_true", help="do not load the weights to replay the recorded output")
     parser.add_argument("--device", default="cpu", help="where to replay the recorded output (default %(default)s)")
     parser.add_argument("--base-shapes", nargs="+", default=[], metavar="FILE|NAME", help="muP base shapes for a file that does not hold them")
+    parser.add_argument("--tokenizer-groups", type=int, default=32, help="groups of a tokenizer's normalisation (default %(default)s)")
     parser.add_argument("--grid", metavar="HxW", help="token grid of an upstream file whose frames have not 576 tokens")
 
 
@@ -115,12 +116,12 @@ def file_rows(paths: list[Path], args: argparse.Namespace) -> Rows:
     archives = [Archive(p) for p in paths]
     if all(a.is_torchscript for a in archives):
         rows = [(p.name, f"TorchScript, {len(names_in(p))} tensors of a VQ-16 tokenizer ({listed(list(names_in(p)))})") for p in paths]
-        return rows if len(paths) == 1 else [*rows, ("tokenizer", _tokenizer_text(open_tokenizer(paths).spec))]
+        return rows if len(paths) == 1 else [*rows, ("tokenizer", _tokenizer_text(open_tokenizer(paths, groups=args.tokenizer_groups).spec))]
     if len(paths) > 1:
         raise ArtifactError(f"got {len(paths)} files, expected one (only the two .jit files of a tokenizer go together)")
     content = archives[0].load()
     if "hyper_parameters" not in content and "pytorch-lightning_version" not in content:
-        return [("kind", "LlamaGen tokenizer"), ("tokenizer", _tokenizer_text(open_tokenizer(paths).spec))]
+        return [("kind", "LlamaGen tokenizer"), ("tokenizer", _tokenizer_text(open_tokenizer(paths, groups=args.tokenizer_groups).spec))]
     upstream = open_checkpoint(paths[0], base_shapes=args.base_shapes, grid_hw=parse_grid(args.grid))
     return [
         ("kind", "upstream VaVAM" if upstream.kind == "vavam" else "upstream VaViM: video model alone"),
