@@ -10,6 +10,7 @@ What is measured is the distance from each row of the path, as published at that
 from __future__ import annotations
 
 import argparse
+import csv
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -240,10 +241,49 @@ def tables(trials: int) -> str:
         for kind in ("hermite", "linear"):
             m = measure(Odometry(rate, "instants"), trials, config=OdometryConfig(interpolation=kind))
             lines.append(f"| {rate:g} Hz | instants | {kind} | {m.excess_m * 1e3:.2f} mm |")
+    lines += ["", "| odometry | jitter | present pose by | `~/path_base_link` |", "|---|---|---|---|"]
+    for rate in RATES:
+        for name, trend_s in (("twist and trend", 0.1), ("twist alone", 0.0)):
+            m = measure(Odometry(rate, "instants"), trials, config=OdometryConfig(trend_s=trend_s))
+            lines.append(f"| {rate:g} Hz | instants | {name} | {m.base_link_m * 1e2:.1f} cm |")
     lines += ["", "| odometry | stamps wrong by up to | excess |", "|---|---|---|"]
     for rate in RATES:
         m = measure(Odometry(rate, "stamps"), trials)
         lines.append(f"| {rate:g} Hz | 20 ms | {m.excess_m * 1e2:.0f} cm |")
+    return "\n".join(lines)
+
+
+def real_drive(file: Path) -> str:
+    """On a recorded drive (CSV with t, x, y, yaw and two sources of speed and yaw rate): each message from its two neighbours, and from those before it."""
+    rows = list(csv.DictReader(file.open()))
+    lines = ["| twist from | pose by | position: mean | largest | heading: mean | largest |", "|" + "---|" * 6]
+    for speed, yaw_rate in (("speed", "yaw_rate"), ("can_speed", "gyro_yaw_rate")):
+        samples = [
+            OdometrySample(
+                stamp_ns=stamp(float(r["t"])),
+                odom_frame_id="odom",
+                base_frame_id="base_link",
+                T_odom_base=geometry.planar_T(float(r["x"]), float(r["y"]), float(r["yaw"])),
+                linear_mps=np.array([float(r[speed]), 0.0, 0.0]),
+                angular_radps=np.array([0.0, 0.0, float(r[yaw_rate])]),
+            )
+            for r in rows
+        ]
+        ways = {"Hermite": OdometryConfig(interpolation="hermite"), "linear": OdometryConfig(interpolation="linear")}
+        ways |= {"0.1 s on, with trend": OdometryConfig(), "0.1 s on, twist alone": OdometryConfig(trend_s=0.0)}
+        for name, config in ways.items():
+            history, errors = OdometryHistory(config), []
+            for i in range(1, len(samples) - 1):
+                history.reset()
+                near = (i - 1, i + 1) if "on" not in name else tuple(range(max(0, i - 5), i))
+                for k in near:
+                    history.push(samples[k])
+                found = history.base_at(samples[i].stamp_ns, allow_extrapolation_s=0.2)
+                if not isinstance(found, Waiting):
+                    error = geometry.invert(samples[i].T_odom_base) @ found.T_odom_base
+                    errors.append((float(np.hypot(error[0, 3], error[1, 3])), abs(geometry.yaw_of(error))))
+            (p0, h0), (p1, h1) = np.mean(errors, axis=0), np.max(errors, axis=0)
+            lines.append(f"| {speed}, {yaw_rate} | {name} | {p0 * 1e2:.2f} cm | {p1 * 1e2:.2f} cm | {h0 * 1e3:.2f} mrad | {h1 * 1e3:.2f} mrad |")
     return "\n".join(lines)
 
 
@@ -282,7 +322,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--write", action="store_true", help="renew the document's tables and plot")
     parser.add_argument("--trials", type=int, default=TRIALS)
+    parser.add_argument("--real", type=Path, help="CSV of a recorded drive, 10 Hz: print how its poses interpolate and carry on, and stop")
     options = parser.parse_args()
+    if options.real:
+        print(real_drive(options.real))
+        return
     text = tables(options.trials)
     print(text)
     if options.write:

@@ -22,7 +22,6 @@ import numpy as np
 from vavam_ros.core.contracts import F64, NS_PER_S, ConfigError, EgoPose, OdometrySample, PoseQuality, Waiting, WaitReason
 from vavam_ros.core.geometry import integrate_twist, interpolate_pose, rotation_matrix, rotation_vector, shift_origin, skew
 
-TREND_S = 0.1  # long enough that the noise of two twists does not make an acceleration
 MAX_TREND_MPS2, MAX_TREND_RADPS2 = 10.0, 2.0
 
 
@@ -33,6 +32,7 @@ class OdometryConfig:
     keep_s: float = 10.0
     max_gap_s: float = 0.25  # between the two messages around a stamp: one lost message at 10 Hz passes, two do not
     max_extrapolation_s: float = 0.2  # twist carried on past the newest message
+    trend_s: float = 0.1  # time over which the twist's own trend is taken, long enough that noise makes no acceleration; 0: constant twist
     reset_jump_back_s: float = 1.0  # a message older than the newest by more is time that jumped; by less, one that is late
     max_speed_mps: float = 100.0  # a displacement that needs more is a pose that jumped (a respawn, a relocalisation)
     max_jump_m: float = 2.0  # on top of it
@@ -42,8 +42,9 @@ class OdometryConfig:
         for name in ("keep_s", "max_gap_s", "reset_jump_back_s", "max_speed_mps", "max_jump_m"):
             if not getattr(self, name) > 0.0:
                 raise ConfigError(f"odometry {name}: got {getattr(self, name)}, expected a positive number")
-        if not self.max_extrapolation_s >= 0.0:
-            raise ConfigError(f"odometry max_extrapolation_s: got {self.max_extrapolation_s}, expected 0 or more")
+        for name in ("max_extrapolation_s", "trend_s"):
+            if not getattr(self, name) >= 0.0:
+                raise ConfigError(f"odometry {name}: got {getattr(self, name)}, expected 0 or more")
         if not self.keep_s > self.reset_jump_back_s:
             raise ConfigError(f"odometry keep_s {self.keep_s} must exceed reset_jump_back_s {self.reset_jump_back_s}: late messages would fall out at once")
         if self.interpolation not in ("hermite", "linear"):
@@ -180,18 +181,15 @@ class OdometryHistory:
         return found if isinstance(found, Waiting) else shift_origin(found, self.rear_axle_x_m)
 
     def _carry_on(self, stamp_ns: int) -> OdometrySample:
-        """The newest message carried on by its twist, and the twist by its own trend over the last `TREND_S`, where there are messages for one."""
-        newest = self._samples[-1]
+        """The newest message carried on by its twist, and the twist by its own trend over the last `trend_s`, where there are messages for one."""
+        newest, trend_s = self._samples[-1], self.config.trend_s
         dt_s = (stamp_ns - newest.stamp_ns) / NS_PER_S
         linear_trend, angular_trend = np.zeros(3), np.zeros(3)
-        before = bisect_right(self._stamps_ns, newest.stamp_ns - _ns(TREND_S)) - 1
-        if before < 0 and len(self._samples) > 1:
-            before = 0
-        if before >= 0:
-            span_s = (newest.stamp_ns - self._stamps_ns[before]) / NS_PER_S
-            if TREND_S / 2 <= span_s <= self.config.max_gap_s:
-                linear_trend = np.clip((newest.linear_mps - self._samples[before].linear_mps) / span_s, -MAX_TREND_MPS2, MAX_TREND_MPS2)
-                angular_trend = np.clip((newest.angular_radps - self._samples[before].angular_radps) / span_s, -MAX_TREND_RADPS2, MAX_TREND_RADPS2)
+        before = max(0, bisect_right(self._stamps_ns, newest.stamp_ns - _ns(trend_s)) - 1)
+        span_s = (newest.stamp_ns - self._stamps_ns[before]) / NS_PER_S
+        if 0.0 < trend_s <= 2.0 * span_s and span_s <= max(self.config.max_gap_s, trend_s):
+            linear_trend = np.clip((newest.linear_mps - self._samples[before].linear_mps) / span_s, -MAX_TREND_MPS2, MAX_TREND_MPS2)
+            angular_trend = np.clip((newest.angular_radps - self._samples[before].angular_radps) / span_s, -MAX_TREND_RADPS2, MAX_TREND_RADPS2)
         linear, angular = newest.linear_mps + 0.5 * dt_s * linear_trend, newest.angular_radps + 0.5 * dt_s * angular_trend
         return replace(
             newest,
