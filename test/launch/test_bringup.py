@@ -1,4 +1,4 @@
-"""Bring-up data: what it says fits what nodes declare, and `vavam launch` passes on exactly that. (The launch files: test/real_ros.)"""
+"""Bring-up data: what it says fits what nodes declare, and `vavam launch` passes on exactly that. (The launch files: test_launch_real.py.)"""
 
 from __future__ import annotations
 

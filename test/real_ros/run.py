@@ -22,7 +22,7 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,15 +67,22 @@ def main() -> int:
     sources = {"synchronizers": args.message_filters_src, "images": args.cv_bridge_src, "transforms": args.geometry2_src}
     makers = {"synchronizers": (message_filters, ".json"), "images": (cv_bridge, ".npz"), "transforms": (tf2, ".json")}
 
+    built: dict[str, Package] = {}
+
     def comparison(what: str) -> Callable[[Path], str]:
         make, suffix = makers[what]
-        return lambda work: compare(what, suffix, make(work, sources[what]), work, args.record)
+
+        def check(work: Path) -> str:
+            built[what] = make(work, sources[what])
+            return compare(what, suffix, built[what], work, args.record)
+
+        return check
 
     checks: dict[str, tuple[Any, Callable[[Path], str]]] = {
         "message_filters": (args.message_filters_src, comparison("synchronizers")),
         "cv_bridge": (args.cv_bridge_src, comparison("images")),
         "tf2": (args.geometry2_src, comparison("transforms")),
-        "launch": (args.launch_src and args.launch_ros_src, lambda work: launch_tests(work, args.launch_src, args.launch_ros_src)),
+        "launch": (args.launch_src and args.launch_ros_src, lambda work: launch_tests(work, args.launch_src, args.launch_ros_src, built)),
     }
     if not any(source for source, _ in checks.values()):
         parser.error("no sources given: make test-real-ros LAUNCH_SRC=… LAUNCH_ROS_SRC=… MESSAGE_FILTERS_SRC=… CV_BRIDGE_SRC=…")
@@ -242,8 +249,8 @@ def same(a: Any, b: Any) -> bool:
 # --- launch -------------------------------------------------------------------------------------------------------------------------
 
 
-def launch_tests(work: Path, launch_source: Path, launch_ros_source: Path) -> str:
-    """test/real_ros under pytest, with the real launch and launch_ros importable."""
+def launch_tests(work: Path, launch_source: Path, launch_ros_source: Path, built: Mapping[str, Package]) -> str:
+    """test/launch/test_launch_real.py under pytest, with the real launch and launch_ros importable; real nodes get the real packages that there are."""
     (launch_tree, launch_revision), (ros_tree, ros_revision) = checkout(work, launch_source), checkout(work, launch_ros_source)
     helpers = work / "launch_helpers"
     pip_install(helpers, "osrf_pycommon", "lark")
@@ -251,13 +258,16 @@ def launch_tests(work: Path, launch_source: Path, launch_ros_source: Path) -> st
     (helpers / "composition_interfaces" / "__init__.py").touch()
     (helpers / "composition_interfaces" / "srv.py").write_text(PLACEHOLDER)
     paths = [find_package(launch_tree, "launch"), find_package(ros_tree, "launch_ros"), helpers, ROOT]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths)), "VAVAM_REAL_ROS": "1"}
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", str(Path(__file__).parent)]
+    # tf2_ros stays a stand-in (only the buffer's core is built); the others' stand-ins come last and are shadowed where the real ones are.
+    real = [built[what].path for what in ("synchronizers", "images") if what in built]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*paths, *real, ROOT / "pip_ros" / "standins"]))}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-W", "default", "test/launch/test_launch_real.py"]
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     lines = done.stdout.strip().splitlines()
     if done.returncode:
         raise RunError("\n".join([*lines[-60:], done.stderr[-2000:]]))
-    return f"{lines[-1]}; ros2/launch {launch_revision}, ros2/launch_ros {ros_revision}"
+    nodes_on = " and ".join(["the real message_filters"] * ("synchronizers" in built) + ["the real cv_bridge"] * ("images" in built)) or "the stand-ins"
+    return f"{lines[-1]}; ros2/launch {launch_revision}, ros2/launch_ros {ros_revision}; nodes on {nodes_on}"
 
 
 if __name__ == "__main__":

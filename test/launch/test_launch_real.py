@@ -11,6 +11,7 @@ import signal
 import stat
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -70,7 +71,7 @@ def prefix(folder: Path, end: str = "nothing") -> Path:
 
 def start(folder: Path, launch_file: Path, arguments: list[str]) -> subprocess.Popen[str]:
     environment = {name: value for name, value in os.environ.items() if name not in VARIABLES}
-    environment |= {"AMENT_PREFIX_PATH": str(folder), "ROS_LOG_DIR": str(folder / "log"), "ROS_DOMAIN_ID": "77"}
+    environment |= {"AMENT_PREFIX_PATH": str(folder), "ROS_LOG_DIR": str(folder / "log")}
     command = [sys.executable, "-c", DRIVER, str(launch_file), *arguments]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=folder)
 
@@ -170,3 +171,55 @@ def test_wrong_arguments_are_named(tmp_path: Path) -> None:
         output, _ = running.communicate(timeout=60)
         assert running.returncode != 0
         assert words in output
+
+
+# --- real nodes ---------------------------------------------------------------------------------------------------------------------
+
+
+def real_prefix(folder: Path) -> Path:
+    """An ament prefix whose executables are the nodes of this source tree."""
+    prefix(folder)
+    for name in EXECUTABLES:
+        (folder / "lib" / "vavam_ros" / name).write_text(f'#!/bin/sh\nexec {sys.executable} -m vavam_ros.nodes.{name} "$@"\n')
+    return folder
+
+
+@pytest.mark.parametrize("composed", ["false", "true"])
+def test_real_nodes_play_a_bag_under_the_real_launch(composed: str, drive: Path, tmp_path: Path) -> None:
+    """launch starts nodes and player; samples come out; the end of the bag ends everything."""
+    import rclpy
+    from vavam_ros.msg import TrajectorySamples
+
+    arguments = [
+        f"model:={drive / 'model'}",
+        f"bag:={drive / 'drive.mcap'}",
+        "config:=rosbag,cpu",
+        "camera_mode:=resize",
+        "lockstep:=true",
+        f"composed:={composed}",
+    ]
+    received: list[Any] = []
+    rclpy.init()
+    try:
+        node = rclpy.create_node("listener")
+        node.create_subscription(TrajectorySamples, "/vavam/samples", received.append, 50)
+        running = start(real_prefix(tmp_path / "prefix"), ROOT / "launch" / "rosbag.launch.py", arguments)
+        deadline = time.monotonic() + 150.0
+        output = tmp_path / "output"
+        with output.open("w") as file:
+            reader = threading.Thread(target=lambda: file.write(running.stdout.read() if running.stdout else ""))
+            reader.start()
+            while running.poll() is None and time.monotonic() < deadline:
+                rclpy.spin_once(node, timeout_sec=0.1)
+            if running.poll() is None:
+                running.send_signal(signal.SIGINT)
+            reader.join(timeout=30)
+        node.destroy_node()
+    finally:
+        rclpy.try_shutdown()
+    text = output.read_text()
+    assert running.returncode == 0, text
+    assert "process[bag_player_node-" in text, text
+    assert "process has died" not in text, text
+    assert len(received) >= 6, text
+    assert all(len(message.xy) > 0 for message in received)
