@@ -201,6 +201,17 @@ def test_mountings_outside_the_bands_are_refused(mount, limits, text):
     assert ViewTransform(NUSCENES, COARSE, "warp", wide, **wider).coverage > 0.9
 
 
+def test_pitch_is_counted_from_the_canonical_one():
+    """nuPlan's camera looks 1.3° down by itself."""
+    for pitch_rad, refused in ((0.07, False), (0.08, True), (-0.02, False), (-0.04, True)):
+        source = pinhole(500.0, mount=Mount(z_m=1.5, pitch_rad=pitch_rad))
+        if refused:
+            with pytest.raises(CameraError, match="pitch"):
+                ViewTransform(NUPLAN, COARSE, "warp", source, max_pitch_rad=0.05)
+        else:
+            assert ViewTransform(NUPLAN, COARSE, "warp", source, max_pitch_rad=0.05).canonical
+
+
 def test_a_picture_of_another_size_is_refused():
     view = ViewTransform(NUSCENES, OUT, "warp", pinhole(1000.0, binning=(2, 2)))
     assert view(noise((450, 800))).shape == (288, 512, 3)
