@@ -50,6 +50,6 @@ def _look_up(table: dict[str, str], name: str) -> str | None:
     """Replace the layer number by #, look up, put the number back."""
     layer = _LAYER.search(name)
     if layer is None:
-        return table.get(name)
+        return None if "#" in name else table.get(name)
     found = table.get(f"{name[: layer.start()]}#{name[layer.end() :]}")
     return None if found is None else found.replace("#", layer.group())
