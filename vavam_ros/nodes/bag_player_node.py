@@ -328,7 +328,6 @@ def main(args: list[str] | None = None) -> int:
         spinner = threading.Thread(target=_spin, args=(executor,), daemon=True)
         spinner.start()
         node.play()
-        node.get_logger().info(node.stats.line())
         return 0
     except VavamError as e:
         print(f"bag_player: {e}", file=sys.stderr)

@@ -108,7 +108,7 @@ ALL: tuple[Condition, ...] = (
     _row("output", _OK, "not_active", "not active", "Lifecycle state is not active.", "`ros2 lifecycle set <node> activate`, or autostart: true."),
     _row("output", _W, "no_plan", "no plan yet: {reason}", "Inputs are missing, or the context is too short (warmup: wait).", "See input."),
     _row("output", _E, "plan_expired", "{reason}; {then}", "No new plan for max_plan_age_s: input lost, or inference too slow.", "See input and timing."),
-    _row("output", _W, "plan_invalid", "plan not followed: {violations}", "All samples break a limit.",
+    _row("output", _W, "plan_invalid", "plan {then}: {violations}", "All samples break a limit.",
          "Look at ~/samples; with a trained model this is rare. Limits are the parameters limits.*."),
     _row("output", _W, "short_context", "planning on {frames} of {full} frames: {reason}", "After start or a reset, or a gap in the token frames.",
          "None after a start; else see input for lost images."),

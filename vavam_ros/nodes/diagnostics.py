@@ -13,6 +13,7 @@ from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from vavam_ros.nodes.conditions import BY_CODE, TASKS, Condition, Level, Task
 
+QUIET = ("loading",)  # logged by who knows the steps
 HOLD_S = 5.0  # how long an event stays visible after it last happened
 
 
@@ -55,7 +56,7 @@ class Board:
             known = self._active.get(code)
             fresh = known is None or known.until < now
             self._active[code] = _Active(condition, text, now + hold_s)
-        if fresh and condition.level is not Level.OK:
+        if fresh and condition.level is not Level.OK and code not in QUIET:
             self._log(condition.level, f"[{code}] {text}")
 
     def put(self, task: Task, **values: object) -> None:

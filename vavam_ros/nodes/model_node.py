@@ -107,9 +107,9 @@ class ModelNode(LifecycleNode):
         self.parts: tuple[NodePart, ...] = ()
         self.odometry: OdometryInput | None = None
         self.active = False
-        self.active_since_s = 0.0
         self.loaded: Loaded | None = None
         self.monitors: dict[str, TopicMonitor] = {}
+        self.guard = threading.Lock()  # what activate makes and deactivate destroys, against the pulse that reads it
         self._stage: tuple[str, float] | None = None
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=CLOCK_JUMP_BACK_NS), on_clock_change=True), post_callback=self._on_clock_jump
@@ -127,8 +127,9 @@ class ModelNode(LifecycleNode):
     def monitor(self, name: str, suffix: str = "") -> TopicMonitor:
         """A fresh monitor for an input topic; `suffix` is image_transport's, appended to the remapped base name."""
         given = name if not suffix else self.resolve_topic_name(name) + suffix
-        self.monitors[name] = TopicMonitor(name=name + suffix, topic=self.resolve_topic_name(given), given=given)
-        return self.monitors[name]
+        monitor = TopicMonitor(name=name + suffix, topic=self.resolve_topic_name(given), given=given)
+        self.monitors = {**self.monitors, name: monitor}  # replaced, never changed: other threads go through it
+        return monitor
 
     def subscribe(
         self, msg_type: Any, monitor: TopicMonitor, callback: Callable[[Any], None], *, depth: int, reliable: bool, latched: bool = False
@@ -250,10 +251,11 @@ class ModelNode(LifecycleNode):
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
         result = super().on_activate(state)
-        self.active, self.active_since_s = True, time.monotonic()
-        self.odometry = OdometryInput(self, partial(self.reset_all, keep_odometry=True))
-        for part in self.parts:
-            part.activate()
+        with self.guard:
+            self.odometry = OdometryInput(self, partial(self.reset_all, keep_odometry=True))
+            for part in self.parts:
+                part.activate()
+            self.active = True
         return result
 
     def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -262,13 +264,14 @@ class ModelNode(LifecycleNode):
         return super().on_deactivate(state)
 
     def _stop(self) -> None:
-        self.active = False
-        for part in self.parts:
-            part.deactivate()
-            part.reset()
-        if self.odometry is not None:
-            self.odometry.destroy()
-            self.odometry = None
+        with self.guard:
+            self.active = False
+            for part in self.parts:
+                part.deactivate()
+                part.reset()
+            if self.odometry is not None:
+                self.odometry.destroy()
+                self.odometry = None
         self.board.forget("input", "timing", "output")
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -372,6 +375,9 @@ def run(make_node: Callable[[], ModelNode], args: Sequence[str] | None) -> None:
         executor.spin()
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
+    except RuntimeError:  # rclpy's: a callback was publishing when the signal came
+        if rclpy.ok():
+            raise
     finally:
         if node is not None:
             ended = node.close()

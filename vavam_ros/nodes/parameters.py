@@ -84,7 +84,7 @@ class Parameters:
     def __init__(self, node: Node, rows: Sequence[Row]) -> None:
         self._node = node
         self._rows = {row.name: row for row in rows}
-        self.errors: list[str] = []  # values given at start that cannot be meant; the default holds in their place
+        self._complaints: list[tuple[str, str]] = []  # (what, name) of values given at start that cannot be meant; the default holds in their place
         self.fixed = False  # while configured, only parameters that are not read_only may change
         for row in rows:
             self._declare(row)
@@ -107,11 +107,11 @@ class Parameters:
             problem = f"parameter {row.name}: {e}; expected {row.bounds} {row.unit}".rstrip()
         if problem is None:
             return
-        self.errors.append(problem)
         if self._node.has_parameter(row.name):
             self._node.set_parameters([Parameter(row.name, _TYPES[row.kind], default)])
         else:
             self._node.declare_parameter(row.name, default, descriptor, ignore_override=True)
+        self._complaints.append((problem, row.name))
 
     def __getitem__(self, name: str) -> Value:
         value: Any = self._node.get_parameter(name).value
@@ -147,8 +147,8 @@ class Parameters:
 
     def raise_errors(self) -> None:
         """ConfigError with every value that cannot be meant, if there is one."""
-        if self.errors:
-            raise ConfigError("; ".join(self.errors))
+        if self._complaints:
+            raise ConfigError("; ".join(problem for problem, _ in self._complaints))
 
     def _on_set(self, parameters: list[Parameter[Any]]) -> SetParametersResult:
         for p in parameters:
@@ -163,11 +163,9 @@ class Parameters:
             problem = row.problem(tuple(p.value) if row.kind == "floats" else p.value)
             if problem is not None:
                 return SetParametersResult(successful=False, reason=problem)
+        names = {p.name for p in parameters}
+        self._complaints = [(error, name) for error, name in self._complaints if name not in names]
         return SetParametersResult(successful=True)
-
-    def accepted(self, name: str) -> None:
-        """A good value was set later: drop the complaint about the one given at start."""
-        self.errors = [e for e in self.errors if not e.startswith(f"parameter {name}:")]
 
 
 def _descriptor(row: Row) -> ParameterDescriptor:

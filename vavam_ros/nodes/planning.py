@@ -258,7 +258,8 @@ class Planning:
             self._waiting = Waiting(reason=WaitReason.PLAN_INVALID)
         node.timings.add("latency", (node.now_ns - plan.stamp_ns) / 1e6)
         board.state("inference_failed", False)
-        board.state("plan_invalid", bool(plan.violations), violations="; ".join(str(v) for v in plan.violations))
+        then = "published all the same" if follow else "not followed"
+        board.state("plan_invalid", bool(plan.violations), then=then, violations="; ".join(str(v) for v in plan.violations))
         frames, reason = len(set(plan.context_stamps_ns)), window.shrunk_by
         board.state("short_context", reason is not None, frames=frames, full=self._full_context, reason=reason.value if reason else "")
         spread = " ".join(f"{v:.2f}" for v in plan.selection.spread_m.tolist())
@@ -267,6 +268,8 @@ class Planning:
             self._markers.publish(visual.markers(plan, p.number("samples_line_m")))
 
     def _on_error(self, error: Exception, alive: bool) -> None:
+        if not self._node.context.ok():
+            return  # a result of the last moment, which could not be published any more
         text = f"{type(error).__name__}: {error}"
         if alive:
             self._node.board.event("inference_failed", stage="plan", error=text)

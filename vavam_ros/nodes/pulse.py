@@ -70,14 +70,14 @@ class Pulse:
         """Publish diagnostics."""
         node = self._node
         self._model()
-        if node.active:
-            self._clock()
-            node.check_qos(list(node.monitors.values()))
-            for part in node.parts:
-                part.report()
-            self._timing()
-        else:
-            node.board.state("not_active", True)
+        with node.guard:
+            node.board.state("not_active", not node.active)
+            if node.active:
+                self._clock()
+                node.check_qos(list(node.monitors.values()))
+                for part in node.parts:
+                    part.report()
+                self._timing()
         name = node.get_fully_qualified_name()
         stamp = node.get_clock().now().to_msg()
         message = DiagnosticArray(status=node.board.statuses(name))
@@ -85,12 +85,11 @@ class Pulse:
         self._diagnostics.publish(message)
 
     def _workers(self) -> list[Worker[Any]]:
-        return [part.worker for part in self._node.parts if part.worker is not None]
+        return [worker for part in self._node.parts if (worker := part.worker) is not None]
 
     def _model(self) -> None:
         node, board = self._node, self._node.board
         node.stage_report()
-        board.state("not_active", not node.active)
         board.put("model", state="active" if node.active else "inactive" if node.loaded is not None else "unconfigured")
         for worker in self._workers():
             if worker.busy_s > STUCK_S and node.loaded is not None:

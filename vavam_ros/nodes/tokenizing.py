@@ -336,6 +336,8 @@ class Tokenizing:
 
     def _on_error(self, error: Exception, alive: bool) -> None:
         board = self._node.board
+        if not self._node.context.ok():
+            return  # a result of the last moment, which could not be published any more
         if not alive:
             board.state("thread_ended", True, stage="tokenize", error=f"{type(error).__name__}: {error}")
         elif isinstance(error, EncodingError):

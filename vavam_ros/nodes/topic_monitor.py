@@ -67,7 +67,7 @@ class TopicMonitor:
         return {
             f"{self.name}.count": self.count,
             f"{self.name}.rate_hz": self.rate_hz,
-            f"{self.name}.last_stamp": self.last_stamp_ns / NS_PER_S if self.last_stamp_ns else "none",
+            f"{self.name}.last_stamp": f"{self.last_stamp_ns / NS_PER_S:.3f}" if self.last_stamp_ns else "none",
             f"{self.name}.offset_to_image_s": offset if offset is not None else "none",
             f"{self.name}.empty_stamps": self.empty_stamps,
         }
