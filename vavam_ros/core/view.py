@@ -96,7 +96,8 @@ class ViewTransform:
         self.T_ego_view: F64 | None = None
         if mode == "warp":
             self._init_warp(canonical, source, min_coverage)
-            assert source is not None and source.T_ego_camera is not None
+            assert source is not None
+            assert source.T_ego_camera is not None
             _check_mount(Mount.from_matrix(source.T_ego_camera), canonical.mount, max_pitch_rad, min_height_m, max_height_m)
         else:
             self._init_resize(canonical, source)
@@ -154,8 +155,8 @@ class ViewTransform:
             raise CameraError("camera_mode: warp needs the camera's calibration: publish camera_info, give a camera YAML, or choose camera_mode: resize")
         if source.T_ego_camera is None:
             raise CameraError(
-                f"camera {source.name!r}: its mounting is not known. Give the camera mount parameter, publish TF from base_link to {source.frame_id or 'the camera frame'!r}, "
-                "or add a mount block to the camera YAML"
+                f"camera {source.name!r}: its mounting is not known. Give the camera mount parameter, "
+                f"publish TF from base_link to {source.frame_id or 'the camera frame'!r}, or add a mount block to the camera YAML"
             )
         view, (h, w) = canonical.model(), source.image_hw
         px = _source_px(view, (self.out_hw[0] * _OVERSAMPLING, self.out_hw[1] * _OVERSAMPLING), source)  # (rows, columns, 2)
@@ -202,7 +203,8 @@ def _project(lens: Lens, T_ego_camera: F64, xyz_ego_m: F64) -> F64:
 
 def _source_px(view: CameraModel, render_hw: tuple[int, int], source: CameraModel) -> F64:
     """Where each pixel of the canonical picture, rendered at this size, lies in the source picture: (rows, columns, 2), NaN where nowhere."""
-    assert view.T_ego_camera is not None and source.T_ego_camera is not None
+    assert view.T_ego_camera is not None
+    assert source.T_ego_camera is not None
     rows, columns = render_hw
     u, v = np.meshgrid(np.arange(columns, dtype=np.float64), np.arange(rows, dtype=np.float64))
     rays_view = view.lens.resized(columns / view.width, rows / view.height).unproject(np.stack([u, v], axis=-1).reshape(-1, 2))
@@ -261,8 +263,8 @@ def _check_mount(mount: Mount, canonical: Mount, max_pitch_rad: float, min_heigh
         )
     if not min_height_m <= mount.z_m <= max_height_m:
         raise CameraError(
-            f"camera height: got {mount.z_m:.2f} m above the ego origin, expected {min_height_m:.2f} to {max_height_m:.2f} m (the model knows {canonical.z_m:.2f} m). "
-            "Correct the mounting, or widen the band"
+            f"camera height: got {mount.z_m:.2f} m above the ego origin, expected {min_height_m:.2f} to {max_height_m:.2f} m "
+            f"(the model knows {canonical.z_m:.2f} m). Correct the mounting, or widen the band"
         )
 
 
