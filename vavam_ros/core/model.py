@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from vavam_ros.core.contracts import ConfigError, TokenError
 from vavam_ros.core.flow import euler_states, interpolant, target_velocity
 from vavam_ros.core.kv_context import Context, action_mask, appended_mask
+from vavam_ros.core.model_init import init_weights
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 
 __all__ = ["ActionExpert", "Context", "VaVAM", "VideoModel", "init_weights", "next_token_loss"]
@@ -373,45 +374,3 @@ def _spread(x: Tensor, lead: torch.Size, what: str) -> Tensor:
     if x.numel() not in (1, lead.numel()):
         raise ConfigError(f"{what}: got shape {tuple(x.shape)}, expected one value or one for each of {lead.numel()} trajectories")
     return x.reshape(lead) if x.numel() == lead.numel() else x.reshape(1, 1).expand(lead)
-
-
-def init_weights(
-    model: VaVAM | VideoModel,
-    generator: torch.Generator,
-    video_std: float = 0.02,
-    action_std: float = 0.02,
-    *,
-    zero_query: bool = True,
-    readout_std: float = 0.0,
-) -> None:
-    """Random weights as the reference initialises them (muP): the same for every device and dtype, drawn in fp32 on the generator's device.
-
-    Embeddings and what reads a fixed width get std, matrices std / sqrt(fan-in over base fan-in); the expert's residual outputs also / sqrt(2 layers).
-    Queries and the action readout start at zero there, which makes every plan of an untrained model its own noise; `zero_query` and `readout_std`
-    give others. # vs upstream: the video's residual outputs lack the depth factor there by an oversight, kept because released widths were tuned so.
-    """
-    video = model.video if isinstance(model, VaVAM) else model
-    _init_half(video, generator, video_std, video.spec.readout_divisor, video.spec.readout_divisor, 1.0, zero_query)
-    if isinstance(model, VaVAM):
-        depth = 1 / math.sqrt(2 * video.spec.layers)
-        _init_half(model.action, generator, action_std, model.action.spec.readout_divisor, video.spec.readout_divisor, depth, zero_query)
-        _draw(model.action.readout.weight, readout_std, generator)
-
-
-def _init_half(half: nn.Module, generator: torch.Generator, std: float, m_stream: float, m_heads: float, depth: float, zero_query: bool) -> None:
-    for name, p in half.named_parameters():
-        kind = ".".join(name.split(".")[-3:-1])
-        if kind in ("attention.qkv", "mlp.up", "encoder.mix", "encoder.out"):
-            _draw(p, std / math.sqrt(m_stream), generator)
-        elif kind in ("attention.out", "mlp.down"):
-            _draw(p, std * depth / math.sqrt(m_heads if kind == "attention.out" else m_stream), generator)
-        elif kind != "readout":
-            _draw(p, std, generator)
-        if kind == "attention.qkv" and zero_query:
-            with torch.no_grad():
-                p[: p.shape[0] // 3].zero_()
-
-
-def _draw(p: Tensor, std: float, generator: torch.Generator) -> None:
-    with torch.no_grad():
-        p.copy_(torch.randn(p.shape, generator=generator, device=generator.device, dtype=torch.float32) * std)
