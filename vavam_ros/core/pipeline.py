@@ -10,7 +10,7 @@ Shape letters: K samples · H waypoints · T frames · h w token grid.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -22,7 +22,6 @@ from vavam_ros.core.contracts import U16, CameraImage, Command, ConfigError, Ego
 from vavam_ros.core.flow import plan_noise
 from vavam_ros.core.geometry import expected_waypoints
 from vavam_ros.core.model import Context, VaVAM
-from vavam_ros.core.pacing import RateGate
 from vavam_ros.core.selection import select
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.token_ring import RingConfig, RingOutcome, TokenRing
@@ -96,7 +95,7 @@ class FrameEncoder:
             tokens=tokens,
             codebook_size=self._tokenizer.codebook_size,
             tokenizer_id=self._tokenizer.tokenizer_id,
-            camera_id=self._view.camera_id,
+            camera_id=self._view.camera_id_of(image.rgb),
             canonical=self._view.canonical,
             coverage=self._view.coverage,
             pose=pose,
@@ -114,16 +113,15 @@ class FrameEncoder:
 class PlanScheduler:
     """Token frames in, windows to plan from out: the ring and the plan rate, driven by stamps alone."""
 
-    def __init__(self, ring: TokenRing, plan_rate_hz: float) -> None:
+    def __init__(self, ring: TokenRing) -> None:
         self.ring = ring
-        self._gate = RateGate(plan_rate_hz)
-        self._epoch: int | None = None
         self.resets = 0
 
     @classmethod
     def for_model(cls, spec: ModelSpec, *, tokenizer_id: str, codebook_size: int, plan_rate_hz: float, ring: RingConfig | None = None) -> PlanScheduler:
         """The scheduler for one model's grid, rates and tokenizer."""
-        return cls(TokenRing(spec, ring or RingConfig(), tokenizer_id, codebook_size), plan_rate_hz)
+        config = replace(ring or RingConfig(), anchor_rate_hz=plan_rate_hz)  # the ring's anchors are the frames to plan from
+        return cls(TokenRing(spec, config, tokenizer_id, codebook_size))
 
     def push(self, frame: TokenFrame) -> Window | Waiting | None:
         """Buffer a frame. A `Window` when a plan is due from it, `Waiting` when one is due but cannot be made, None when none is due.
@@ -131,19 +129,14 @@ class PlanScheduler:
         Raises TokenError for a frame that this model cannot read.
         """
         outcome = self.ring.push(frame)
-        if outcome in (RingOutcome.EPOCH_RESET, RingOutcome.JUMPED_BACK):
-            self._gate.reset()
-            self.resets += 1
-        if outcome not in (RingOutcome.ACCEPTED, RingOutcome.EPOCH_RESET, RingOutcome.JUMPED_BACK):
+        self.resets += outcome.was_reset
+        if not (outcome is RingOutcome.ACCEPTED or outcome.was_reset):
             return None  # duplicates and late frames fill the ring; only news is planned from
-        if not self._gate.due(frame.stamp_ns):
-            return None
-        return self.ring.window(frame.stamp_ns)
+        return self.ring.window(frame.stamp_ns) if self.ring.is_anchor(frame.stamp_ns) else None
 
     def reset(self) -> None:
         """Forget all frames."""
         self.ring.reset()
-        self._gate.reset()
         self.resets += 1
 
 
