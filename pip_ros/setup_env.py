@@ -32,7 +32,7 @@ BUILD_TOOLS = ("ros-ament-cmake", "ros-ament-cmake-include-directories", "ros-ro
 TOOLS = ("catkin-pkg", "cmake", "empy", "ninja", "setuptools", "wheel", "pytest")
 DISTRO_EXTRAS = {
     "kilted": ("ros-ament-cmake-ros-core", "ruff", "mypy"),  # the default one also holds what `make check` needs
-    "jazzy": ("ros-python-cmake-module", "ros-ament-cmake-ros"),
+    "jazzy": ("ros-python-cmake-module", "ros-ament-cmake-ros", "ros-ament-cmake-gmock", "ros-ament-cmake-gtest", "ros-ament-cmake-pytest"),
 }
 CONSTRAINTS = {"kilted": ROOT / "constraints" / "default.txt", "jazzy": ROOT / "constraints" / "jazzy.txt"}
 
