@@ -78,6 +78,7 @@ PARAMETERS = (
     Row(name="lockstep_plan_rate_hz", default=2.0, low=0.0, high=60.0, unit="Hz", description="The planner's plan_rate_hz: which tokens give a plan."),
 )
 WAIT_SLICE_S = 0.05  # longest wait in which nobody looks at the pause switch or the shutdown
+LATCHED_HEAD_START_S = 1.0
 SHORT_PATIENCE_S = 0.2  # after three waits in vain
 
 
@@ -242,19 +243,30 @@ class BagPlayerNode(Node):
         self._timeline.anchor(start_ns, time.monotonic_ns())
         self._publish_clock(start_ns)
         latched = {t.name for t in topics if t.latched}
-        if latched and start_ns > reader.start_ns:
-            for message in reader.messages(latched):
-                if message.log_ns >= start_ns:
-                    break
-                self._topic_publishers[message.topic].publish(message.data)
+        self._publish_latched(reader, latched, start_ns)
         for message in reader.messages(names, start_ns=start_ns):
             if (stop_ns is not None and message.log_ns >= stop_ns) or not rclpy.ok(context=self.context):
                 break
+            if message.topic in latched and message.log_ns <= start_ns:
+                continue  # went out at the start
             if message.topic == image_topic:
                 self._await_results()
             self._publish_when_due(message)
             self._note_sent(message, image_topic, odometry_topics)
         self._await_results()
+
+    def _publish_latched(self, reader: BagReader, latched: set[str], start_ns: int) -> None:
+        """Publish what was latched at the start, and in the first round give it time to arrive: pictures need the mount of their camera."""
+        if not latched:
+            return
+        for message in reader.messages(latched):
+            if message.log_ns > start_ns:
+                break
+            self._topic_publishers[message.topic].publish(message.data)
+            self.stats.played(0)
+        if self.stats.loops == 0 and self.parameters.number("wait_for_subscribers_s") > 0:
+            time.sleep(LATCHED_HEAD_START_S)
+            self._timeline.anchor(start_ns, time.monotonic_ns())
 
     def _publish_when_due(self, message: BagMessage) -> None:
         due = self._timeline.due_ns(message.log_ns)

@@ -92,6 +92,7 @@ class Runner:
         self._frozen = FrozenDetector(config.frozen_after, config.frozen_min_speed_mps)
         self._commands = CommandSource(config.command_mode, config.fixed_command, config.command_timeout_s)
         self._pending: deque[BagMessage] = deque()
+        self._newest_picture_ns = 0
         self.last_picture: U8 | None = None  # (h, w, 3) of the newest step, as recorded
 
     def steps(self, progress: Callable[[int], object] = lambda n: None) -> Iterator[Step]:
@@ -130,12 +131,14 @@ class Runner:
         outcome = self._history.push(sample)
         self.tally.add(self.tally.odometry_outcomes, outcome.value)
         if outcome.was_reset:
-            self._reset()
+            self._reset(keep_odometry=True)
         self.odometry.append(sample)
 
-    def _reset(self) -> None:
-        """Time or frame of the odometry jumped: nothing from before may be mixed with what comes."""
+    def _reset(self, *, keep_odometry: bool) -> None:
+        """Time or frame jumped: nothing from before may be mixed with what comes. Odometry that began anew by itself is kept."""
         self.tally.resets += 1
+        if not keep_odometry:
+            self._history.reset()
         for _ in range(len(self._pending)):
             self._pending.popleft()
             self.tally.add(self.tally.skipped, "the odometry was reset while it waited")
@@ -149,8 +152,11 @@ class Runner:
         if stamp_ns <= 0:
             self.tally.add(self.tally.skipped, "no header stamp")
             return
-        newest = self._history.base_at(stamp_ns, allow_extrapolation_s=self._config.odometry.max_extrapolation_s)
-        speed = None if isinstance(newest, Waiting) else float(newest.linear_mps[0])
+        if self._newest_picture_ns and stamp_ns < self._newest_picture_ns - NS_PER_S:
+            self._reset(keep_odometry=bool(self.odometry) and self.odometry[-1].stamp_ns < stamp_ns + NS_PER_S)
+            self._newest_picture_ns = 0
+        self._newest_picture_ns = max(self._newest_picture_ns, stamp_ns)
+        speed = float(self.odometry[-1].linear_mps[0]) if self.odometry else None
         frozen = self._frozen.update(zlib.crc32(message.data[64:]), stamp_ns, speed)
         if frozen:
             self.tally.add(self.tally.skipped, WaitReason.IMAGE_FROZEN.value)
