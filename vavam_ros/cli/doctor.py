@@ -107,7 +107,10 @@ def check_profile(environ: dict[str, str] | None = None, free_shm_bytes: int | N
     env = dict(os.environ) if environ is None else environ
     named = {v: env[v] for v in PROFILE_VARIABLES if env.get(v)}
     shipped = profile_path()
-    remedy = "\n".join(f"export {v}={shipped}" for v in PROFILE_VARIABLES) + "\n(in every process that sends or receives images; `vavam launch` and the launch files do it)"
+    remedy = (
+        "\n".join(f"export {v}={shipped}" for v in PROFILE_VARIABLES)
+        + "\n(in every process that sends or receives images; `vavam launch` and the launch files do it)"
+    )
     problem = ""
     if len(named) < len(PROFILE_VARIABLES):
         problem = f"not set: {', '.join(v for v in PROFILE_VARIABLES if v not in named)}; raw images fall silent over the built-in transports"
@@ -118,7 +121,12 @@ def check_profile(environ: dict[str, str] | None = None, free_shm_bytes: int | N
     free = _free_shm() if free_shm_bytes is None else free_shm_bytes
     if free < 4 * (128 << 20):
         text = f"/dev/shm has {free >> 20} MB free; each process that sends takes 128 MB"
-        return Finding(check="shared-memory profile", state=State.WARNING, text=text, remedy="give the container more (docker run --shm-size=1g), or remove leftovers: rm /dev/shm/fastrtps_*")
+        return Finding(
+            check="shared-memory profile",
+            state=State.WARNING,
+            text=text,
+            remedy="give the container more (docker run --shm-size=1g), or remove leftovers: rm /dev/shm/fastrtps_*",
+        )
     return Finding(check="shared-memory profile", state=State.OK, text=f"{next(iter(named.values()))}, {free >> 20} MB free in /dev/shm")
 
 
@@ -163,7 +171,7 @@ def check_cv_bridge(child: Child = run_child) -> Finding:
         return Finding(check="cv_bridge", state=State.OK, text="NumPy " + result.out)
     remedy = "apt-get install ros-<distro>-cv-bridge, or make setup on a machine without ROS"
     if result.returncode < 0 or "compiled using NumPy 1" in result.err or "_ARRAY_API" in result.err or "numpy.core.multiarray" in result.err:
-        remedy = "it was compiled for NumPy 1 and meets NumPy 2: pip install -r constraints/humble.txt into the venv (docs/install.md)"
+        remedy = "it was compiled for NumPy 1 and meets NumPy 2: in the venv, pip install 'numpy<2' (docs/install.md)"
     return Finding(check="cv_bridge", state=State.FAILED, text=result.last_line, remedy=remedy)
 
 
@@ -193,7 +201,9 @@ def check_cuda(child: Child = run_child, *, required: bool = False) -> Finding:
         return Finding(check="CUDA", state=State.OK, text=f"{lines[1]}, CUDA {lines[0]}")
     state = State.FAILED if required else State.WARNING
     if result.returncode:
-        return Finding(check="CUDA", state=state, text=result.last_line, remedy="compare the driver (nvidia-smi) with the CUDA version that torch was built for")
+        return Finding(
+            check="CUDA", state=state, text=result.last_line, remedy="compare the driver (nvidia-smi) with the CUDA version that torch was built for"
+        )
     text = "torch is a CPU build" if lines[:1] == ["None"] else f"torch was built for CUDA {lines[0] if lines else '?'}, but finds no device"
     remedy = "the CPU is enough for small models, tests and the demo. For a released model: a CUDA build of torch and its driver (docs/install.md), or device: cpu if that is meant"
     return Finding(check="CUDA", state=state, text=text, remedy=remedy)
@@ -220,7 +230,12 @@ def check_model(directory: Path, child: Child = run_child) -> Finding:
     result = child(code)
     if result.returncode == 0:
         return Finding(check="model", state=State.OK, text=f"{directory}: {result.out}")
-    return Finding(check="model", state=State.FAILED, text=f"{directory}: {result.last_line}", remedy="make one with `vavam convert`, and see what it is with `vavam inspect`")
+    return Finding(
+        check="model",
+        state=State.FAILED,
+        text=f"{directory}: {result.last_line}",
+        remedy="make one with `vavam convert`, and see what it is with `vavam inspect`",
+    )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
