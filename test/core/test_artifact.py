@@ -89,6 +89,7 @@ def test_half_precision_is_a_cast_after_the_check(dtype: torch.dtype, original: 
     loaded = load_artifact(original, "cpu", dtype)
     assert {p.dtype for p in loaded.model.parameters()} == {dtype}
     assert loaded.tokenizer.dtype == dtype
+    assert loaded.tokenizer.encoder.conv_in.weight.is_contiguous(memory_format=torch.channels_last)
     assert loaded.tokenizer.quantize.embedding.weight.dtype == torch.float32
     assert loaded.tokenizer.tokenizer_id == loaded.card.tokenizer_id
 

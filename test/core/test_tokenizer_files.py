@@ -68,8 +68,8 @@ def vq() -> VQ16:
 def pair(vq: VQ16, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("jit")
     encoder, decoder = folder / "encoder.jit", folder / "decoder.jit"
-    torch.jit.trace(EncodeOnly(vq), torch.zeros(1, 3, 32, 48)).save(str(encoder))
-    torch.jit.trace(DecodeOnly(vq), torch.zeros(1, 2, 3, dtype=torch.int64)).save(str(decoder))
+    torch.jit.trace(EncodeOnly(vq), torch.zeros(1, 3, 32, 48), check_trace=False).save(str(encoder))
+    torch.jit.trace(DecodeOnly(vq), torch.zeros(1, 2, 3, dtype=torch.int64), check_trace=False).save(str(decoder))
     return encoder, decoder
 
 
@@ -118,7 +118,7 @@ def test_scripted_module_with_a_prefix(vq: VQ16, tmp_path: Path) -> None:
             return x
 
     encoder, decoder = tmp_path / "e.jit", tmp_path / "d.jit"
-    traced = torch.jit.trace(vq.encoder, torch.zeros(1, 3, 32, 48))
+    traced = torch.jit.trace(vq.encoder, torch.zeros(1, 3, 32, 48), check_trace=False)
     torch.jit.script(Bare({"net": traced, "quant_conv": torch.jit.script(vq.quant_conv)}, None)).save(str(encoder))
     traced = torch.jit.trace(vq.decoder, torch.zeros(1, 16, 2, 3))
     torch.jit.script(Bare({"net": traced, "post_quant_conv": torch.jit.script(vq.post_quant_conv)}, vq.quantize.embedding.weight)).save(str(decoder))
@@ -128,21 +128,21 @@ def test_scripted_module_with_a_prefix(vq: VQ16, tmp_path: Path) -> None:
 
 def test_encoder_alone_is_not_a_tokenizer(vq: VQ16, tmp_path: Path) -> None:
     alone = tmp_path / "encoder.jit"
-    torch.jit.trace(vq.encoder, torch.zeros(1, 3, 32, 48)).save(str(alone))
+    torch.jit.trace(vq.encoder, torch.zeros(1, 3, 32, 48), check_trace=False).save(str(alone))
     with pytest.raises(ArtifactError, match="give both"):
         open_tokenizer([alone], image_hw=(32, 48), groups=4)
 
 
 def test_halves_of_different_tokenizers_are_refused(pair: tuple[Path, Path], tmp_path: Path) -> None:
     other = tmp_path / "other.jit"
-    torch.jit.trace(DecodeOnly(make(seed=1)), torch.zeros(1, 2, 3, dtype=torch.int64)).save(str(other))
+    torch.jit.trace(DecodeOnly(make(seed=1)), torch.zeros(1, 2, 3, dtype=torch.int64), check_trace=False).save(str(other))
     with pytest.raises(ArtifactError, match="different tokenizers"):
         open_tokenizer((pair[0], other), image_hw=(32, 48), groups=4)
 
 
 def test_frozen_torchscript_is_refused_with_the_reason(vq: VQ16, tmp_path: Path) -> None:
     frozen = tmp_path / "frozen.jit"
-    torch.jit.freeze(torch.jit.trace(EncodeOnly(vq), torch.zeros(1, 3, 32, 48)).eval()).save(str(frozen))
+    torch.jit.freeze(torch.jit.trace(EncodeOnly(vq), torch.zeros(1, 3, 32, 48), check_trace=False).eval()).save(str(frozen))
     with pytest.raises(ArtifactError, match="frozen"):
         open_tokenizer([frozen], groups=4)
 

@@ -110,7 +110,7 @@ def load_artifact(directory: Path | str, device: torch.device | str, dtype: torc
     tokenizer = _load_parts(directory, card, model, device)
     if check_golden:
         replay(model, tokenizer, read_tensors(directory / GOLDEN_FILE), str(directory / GOLDEN_FILE))
-    return LoadedArtifact(card=card, model=model.to(dtype), tokenizer=tokenizer.to(dtype))
+    return LoadedArtifact(card=card, model=model.to(dtype), tokenizer=tokenizer.cast(dtype))
 
 
 def load_video_artifact(directory: Path | str, device: torch.device | str, dtype: torch.dtype = torch.float32, check_golden: bool = True) -> LoadedVideo:
@@ -125,13 +125,13 @@ def load_video_artifact(directory: Path | str, device: torch.device | str, dtype
     tokenizer = _load_parts(directory, card, video, device)
     if check_golden:
         replay(video, tokenizer, read_tensors(directory / GOLDEN_FILE), str(directory / GOLDEN_FILE))
-    return LoadedVideo(card=card, video=video.to(dtype), tokenizer=tokenizer.to(dtype))
+    return LoadedVideo(card=card, video=video.to(dtype), tokenizer=tokenizer.cast(dtype))
 
 
 def load_tokenizer(directory: Path | str, device: torch.device | str, dtype: torch.dtype = torch.float32) -> VQ16:
     """The tokenizer alone, for a process that only tokenizes. Raises ArtifactError."""
     directory = Path(directory)
-    return _load_tokenizer(directory, read_card(directory), device).to(dtype)
+    return _load_tokenizer(directory, read_card(directory), device).cast(dtype)
 
 
 def _load_parts(directory: Path, card: ModelCard, model: nn.Module, device: torch.device | str) -> VQ16:

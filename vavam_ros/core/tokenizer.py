@@ -118,6 +118,19 @@ class VQ16(nn.Module):
         """Number format of the network; codebook and search are fp32 in any case."""
         return self.quant_conv.weight.dtype
 
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """Order of the axes in memory: channels last in half precision, up to 2.5 × faster on a CPU.
+
+        Not in fp32, where it gains little and torch's group norm of that order sums naively: ten times the rounding error at full size.
+        """
+        return torch.contiguous_format if self.dtype.itemsize >= 4 else torch.channels_last
+
+    def cast(self, dtype: torch.dtype) -> VQ16:
+        """Cast the network (not the codebook) in place, and lay it out for that number format."""
+        self.to(dtype)
+        return self.to(memory_format=self.memory_format)  # type: ignore[call-overload, no-any-return]
+
     def latents(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1] → (B, D, h, w), before normalisation. Raises TokenError on another layout."""
         stride = self.spec.stride
@@ -125,7 +138,7 @@ class VQ16(nn.Module):
             raise TokenError(f"got a picture {tuple(images.shape)} {images.dtype}, expected floating point (B, 3, H, W) in [-1, 1]")
         if images.shape[2] % stride or images.shape[3] % stride:
             raise TokenError(f"got a picture of {images.shape[2]}x{images.shape[3]} pixels, expected multiples of {stride}: resize or warp it first")
-        x = images.to(self.dtype).contiguous(memory_format=torch.channels_last)  # up to 2.5 × faster in bf16 on CPU
+        x = images.to(self.dtype).contiguous(memory_format=self.memory_format)
         y: Tensor = self.quant_conv(self.encoder(x))
         return y
 
@@ -143,7 +156,7 @@ class VQ16(nn.Module):
 
     def expand(self, quantized: Tensor) -> Tensor:
         """(B, D, h, w) code vectors → (B, 3, H, W)."""
-        x = self.post_quant_conv(quantized.to(self.dtype).contiguous(memory_format=torch.channels_last))
+        x = self.post_quant_conv(quantized.to(self.dtype).contiguous(memory_format=self.memory_format))
         y: Tensor = self.decoder(x)
         return y
 
