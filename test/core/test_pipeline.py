@@ -1,0 +1,234 @@
+"""The whole way from pictures and poses to plans: which frames make a context, that the way there does not change the plan, and that nothing leaks over a reset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vavam_ros.core.artifact import LoadedArtifact, load_artifact, random_artifact
+from vavam_ros.core.camera import CANONICAL_CAMERAS, ViewTransform
+from vavam_ros.core.contracts import NS_PER_S, CameraImage, Command, ConfigError, EgoPose, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
+from vavam_ros.core.geometry import planar_T
+from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
+from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
+from vavam_ros.core.token_ring import RingConfig
+
+CPU = torch.device("cpu")
+TINY = ModelSpec(
+    name="tiny",
+    video=VideoSpec(width=32, layers=2, head_size=16, vocabulary=65, frames=4, grid_h=2, grid_w=4, mup_base_width=16),
+    action=ActionSpec(width=8, horizon=6, mup_base_width=4),
+)
+START_NS = 100 * NS_PER_S
+
+
+@pytest.fixture(autouse=True)
+def nothing_without_a_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> LoadedArtifact:
+    directory: Path = tmp_path_factory.mktemp("pipeline") / "tiny"
+    random_artifact(directory, TINY, seed=1)
+    return load_artifact(directory, CPU)
+
+
+def pose(t_s: float, speed_mps: float = 8.0) -> EgoPose:
+    return EgoPose(
+        stamp_ns=START_NS + round(t_s * NS_PER_S),
+        odom_frame_id="odom",
+        T_odom_ego=planar_T(speed_mps * t_s, 0.0, 0.0),
+        linear_mps=np.array([speed_mps, 0.0, 0.0]),
+        angular_radps=np.zeros(3),
+    )
+
+
+def picture(t_s: float) -> CameraImage:
+    rng = np.random.default_rng(round(t_s * 1000))
+    return CameraImage(stamp_ns=START_NS + round(t_s * NS_PER_S), frame_id="camera", rgb=rng.integers(0, 256, (288, 512, 3), dtype=np.uint8))
+
+
+def encoder(tiny: LoadedArtifact) -> FrameEncoder:
+    view = ViewTransform(CANONICAL_CAMERAS["world_front"], (32, 64), "resize", None)
+    return FrameEncoder(tiny.tokenizer, view, device=CPU, dtype=torch.float32)
+
+
+def planner(tiny: LoadedArtifact, **config: object) -> Planner:
+    return Planner(tiny.model, model_id=tiny.card.model_id, config=PlannerConfig(**config), device=CPU)  # type: ignore[arg-type]
+
+
+def scheduler(tiny: LoadedArtifact, plan_rate_hz: float = 2.0, ring: RingConfig | None = None) -> PlanScheduler:
+    card = tiny.card
+    return PlanScheduler.for_model(
+        card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=plan_rate_hz, ring=ring
+    )
+
+
+def frames(tiny: LoadedArtifact, seconds: float, rate_hz: float = 10.0) -> list[TokenFrame]:
+    enc = encoder(tiny)
+    return [enc.step(picture(i / rate_hz), pose(i / rate_hz)) for i in range(round(seconds * rate_hz) + 1)]
+
+
+def windows(tiny: LoadedArtifact, token_frames: list[TokenFrame], plan_rate_hz: float = 2.0) -> list[Window]:
+    s = scheduler(tiny, plan_rate_hz)
+    return [w for w in map(s.push, token_frames) if isinstance(w, Window)]
+
+
+def test_a_drive_is_planned_at_the_plan_rate_from_a_growing_context(tiny: LoadedArtifact) -> None:
+    found = windows(tiny, frames(tiny, 3.0))
+    assert [(w.newest.stamp_ns - START_NS) / NS_PER_S for w in found] == [0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0]
+    assert [len(w.frames) for w in found] == [1, 2, 3, 4, 4, 4, 4]
+    assert [f.stamp_ns for f in found[-1].frames] == [START_NS + round(t * NS_PER_S) for t in (1.5, 2.0, 2.5, 3.0)]
+
+
+def test_tokens_say_what_they_are(tiny: LoadedArtifact) -> None:
+    frame = encoder(tiny).step(picture(0.0), pose(0.0))
+    assert frame.tokens.shape == (2, 4) and frame.tokens.dtype == np.uint16 and len(set(frame.tokens.ravel().tolist())) > 1
+    assert (frame.tokenizer_id, frame.codebook_size) == (tiny.card.tokenizer_id, 64)
+    assert (frame.camera_id, frame.canonical) == ("resize:512x288", False)
+
+
+def test_a_plan_says_where_it_comes_from(tiny: LoadedArtifact) -> None:
+    window = windows(tiny, frames(tiny, 1.0))[-1]
+    plan = planner(tiny, samples=5).step(window, Command.LEFT)
+    assert plan.xy_ego_m.shape == (5, 6, 2) and plan.xy_ego_m.dtype == np.float32
+    assert (plan.stamp_ns, plan.model_id, plan.command) == (window.newest.stamp_ns, tiny.card.model_id, Command.LEFT)
+    assert plan.context_stamps_ns == tuple(f.stamp_ns for f in window.frames) and len(plan.context_stamps_ns) == 3
+    assert not plan.canonical and plan.pose is window.newest.pose and plan.stage_ms == ()
+    np.testing.assert_array_equal(plan.selected_xy_ego_m, plan.xy_ego_m[plan.selection.index])
+
+
+def plans(tiny: LoadedArtifact, found: list[Window], **config: object) -> list[Plan]:
+    p = planner(tiny, **config)
+    return [p.step(w, Command.STRAIGHT) for w in found]
+
+
+def test_the_same_drive_gives_the_same_plans_bit_for_bit(tiny: LoadedArtifact) -> None:
+    found = windows(tiny, frames(tiny, 3.0))
+    for a, b in zip(plans(tiny, found), plans(tiny, windows(tiny, frames(tiny, 3.0))), strict=True):
+        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes() and a.selection.index == b.selection.index
+
+
+def test_command_seed_and_stamp_each_change_the_plan(tiny: LoadedArtifact) -> None:
+    window = windows(tiny, frames(tiny, 1.0))[-1]
+    base = planner(tiny).step(window, Command.STRAIGHT).xy_ego_m
+    assert not np.array_equal(base, planner(tiny).step(window, Command.LEFT).xy_ego_m)
+    assert not np.array_equal(base, planner(tiny, seed=1).step(window, Command.STRAIGHT).xy_ego_m)
+    later = replace(window, frames=(*window.frames[:-1], replace(window.newest, stamp_ns=window.newest.stamp_ns + 1)))
+    assert not np.array_equal(base, planner(tiny).step(later, Command.STRAIGHT).xy_ego_m)
+
+
+def test_growing_a_context_gives_the_plan_of_computing_it_whole(tiny: LoadedArtifact) -> None:
+    found = windows(tiny, frames(tiny, 1.5))
+    for grown, window in zip(plans(tiny, found), found, strict=True):
+        whole = planner(tiny).step(window, Command.STRAIGHT)
+        np.testing.assert_allclose(grown.xy_ego_m, whole.xy_ego_m, atol=1e-5 * np.abs(whole.xy_ego_m).max())
+
+
+def test_contexts_are_extended_while_they_grow_and_made_anew_when_the_window_slides(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+    for name in ("context", "extend"):
+        original = getattr(tiny.model, name)
+        monkeypatch.setattr(tiny.model, name, lambda *a, _f=original, _n=name: (made.append(f"{_n} {a[-1].shape[1]}"), _f(*a))[1])
+    plans(tiny, windows(tiny, frames(tiny, 3.0)))
+    assert made == ["context 1", "extend 1", "extend 1", "extend 1", "context 4", "context 4", "context 4"]
+
+
+def test_each_phase_of_a_faster_plan_rate_keeps_a_context_of_its_own(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[int] = []
+    original = tiny.model.context
+    monkeypatch.setattr(tiny.model, "context", lambda tokens: (made.append(tokens.shape[1]), original(tokens))[1])
+    found = windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0)
+    plans(tiny, found, max_contexts=2)
+    assert len(found) == 6 and made == [1, 1]
+
+
+def test_planning_again_from_the_same_window_reuses_the_context(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = windows(tiny, frames(tiny, 2.0))[-1]
+    p = planner(tiny)
+    p.step(window, Command.STRAIGHT)
+    monkeypatch.setattr(tiny.model, "context", lambda tokens: pytest.fail("computed again"))
+    assert p.step(window, Command.LEFT).command is Command.LEFT
+
+
+def test_a_new_epoch_shares_nothing_with_the_old_one(tiny: LoadedArtifact) -> None:
+    before, after = frames(tiny, 1.0), [replace(f, epoch=1, stamp_ns=f.stamp_ns + 2 * NS_PER_S) for f in frames(tiny, 1.0)]
+    s, p = scheduler(tiny), planner(tiny)
+    found = [w for w in map(s.push, [*before, *after]) if isinstance(w, Window)]
+    assert [len(w.frames) for w in found] == [1, 2, 3, 1, 2, 3] and s.resets == 1
+    with_history = [p.step(w, Command.STRAIGHT) for w in found][3:]
+    for a, b in zip(with_history, plans(tiny, found[3:]), strict=True):
+        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes() and a.selection.reason == b.selection.reason
+
+
+def test_a_bag_loop_starts_the_schedule_anew(tiny: LoadedArtifact) -> None:
+    s = scheduler(tiny)
+    clip = frames(tiny, 1.2)
+    first = [w for w in map(s.push, clip) if isinstance(w, Window)]
+    again = [w for w in map(s.push, clip) if isinstance(w, Window)]
+    assert [w.newest.stamp_ns for w in first] == [w.newest.stamp_ns for w in again] and [len(w.frames) for w in again] == [1, 2, 3]
+
+
+def test_waiting_for_a_full_context_says_so(tiny: LoadedArtifact) -> None:
+    s = scheduler(tiny, ring=RingConfig(warmup="wait"))
+    found = [x for x in map(s.push, frames(tiny, 2.0)) if x is not None]
+    assert [isinstance(x, Waiting) and x.reason is WaitReason.CONTEXT_SHORT for x in found] == [True, True, True, False, False]
+
+
+def test_foreign_tokens_are_refused_by_name(tiny: LoadedArtifact) -> None:
+    frame = frames(tiny, 0.0)[0]
+    with pytest.raises(TokenError, match="same model directory"):
+        scheduler(tiny).push(replace(frame, tokenizer_id="another"))
+
+
+def test_another_camera_begins_a_new_epoch(tiny: LoadedArtifact) -> None:
+    enc = encoder(tiny)
+    first = enc.step(picture(0.0), pose(0.0))
+    enc.set_view(enc.view)
+    assert enc.step(picture(0.1), pose(0.1)).epoch == first.epoch + 1
+
+
+def test_warming_up_leaves_no_trace(tiny: LoadedArtifact) -> None:
+    found = windows(tiny, frames(tiny, 1.0))
+    p = planner(tiny)
+    p.warm_up()
+    for a, b in zip([p.step(w, Command.STRAIGHT) for w in found], plans(tiny, found), strict=True):
+        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes() and a.selection.reason == b.selection.reason
+    enc = encoder(tiny)
+    enc.warm_up()
+    assert enc.step(picture(0.0), pose(0.0)).epoch == 0
+
+
+def test_stages_are_timed_by_the_callers_clock(tiny: LoadedArtifact) -> None:
+    ticks = iter(range(1000))
+    p = Planner(tiny.model, model_id="x", config=PlannerConfig(), device=CPU, clock=lambda: float(next(ticks)))
+    plan = p.step(windows(tiny, frames(tiny, 0.0))[0], Command.STRAIGHT)
+    assert plan.stage_ms == (("context", 1000.0), ("denoise", 1000.0), ("select", 1000.0))
+
+
+def test_weights_that_are_not_finite_give_a_plan_that_says_so(tiny: LoadedArtifact) -> None:
+    window = windows(tiny, frames(tiny, 0.0))[0]
+    weight = tiny.model.action.readout.weight
+    saved = weight.detach().clone()
+    try:
+        with torch.no_grad():
+            weight.fill_(float("nan"))
+        plan = planner(tiny).step(window, Command.STRAIGHT)
+    finally:
+        with torch.no_grad():
+            weight.copy_(saved)
+    assert [v.check for v in plan.violations] == ["finite"]
+
+
+@pytest.mark.parametrize("bad", [{"samples": 0}, {"steps": 0}, {"max_contexts": 0}])
+def test_impossible_settings_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(ConfigError):
+        PlannerConfig(**bad)  # type: ignore[arg-type]
