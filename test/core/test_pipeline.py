@@ -1,4 +1,4 @@
-"""The whole way from pictures and poses to plans: which frames make a context, that the way there does not change the plan, and that nothing leaks over a reset."""
+"""From pictures and poses to plans: which frames make a context, that the way there changes no plan, and that nothing leaks over a reset."""
 
 from __future__ import annotations
 
@@ -91,7 +91,9 @@ def test_a_drive_is_planned_at_the_plan_rate_from_a_growing_context(tiny: Loaded
 
 def test_tokens_say_what_they_are(tiny: LoadedArtifact) -> None:
     frame = encoder(tiny).step(picture(0.0), pose(0.0))
-    assert frame.tokens.shape == (2, 4) and frame.tokens.dtype == np.uint16 and len(set(frame.tokens.ravel().tolist())) > 1
+    assert frame.tokens.shape == (2, 4)
+    assert frame.tokens.dtype == np.uint16
+    assert len(set(frame.tokens.ravel().tolist())) > 1
     assert (frame.tokenizer_id, frame.codebook_size) == (tiny.card.tokenizer_id, 64)
     assert (frame.camera_id, frame.canonical) == ("resize:512x288", False)
 
@@ -99,10 +101,14 @@ def test_tokens_say_what_they_are(tiny: LoadedArtifact) -> None:
 def test_a_plan_says_where_it_comes_from(tiny: LoadedArtifact) -> None:
     window = windows(tiny, frames(tiny, 1.0))[-1]
     plan = planner(tiny, samples=5).step(window, Command.LEFT)
-    assert plan.xy_ego_m.shape == (5, 6, 2) and plan.xy_ego_m.dtype == np.float32
+    assert plan.xy_ego_m.shape == (5, 6, 2)
+    assert plan.xy_ego_m.dtype == np.float32
     assert (plan.stamp_ns, plan.model_id, plan.command) == (window.newest.stamp_ns, tiny.card.model_id, Command.LEFT)
-    assert plan.context_stamps_ns == tuple(f.stamp_ns for f in window.frames) and len(plan.context_stamps_ns) == 3
-    assert not plan.canonical and plan.pose is window.newest.pose and plan.stage_ms == ()
+    assert plan.context_stamps_ns == tuple(f.stamp_ns for f in window.frames)
+    assert len(plan.context_stamps_ns) == 3
+    assert not plan.canonical
+    assert plan.pose is window.newest.pose
+    assert plan.stage_ms == ()
     np.testing.assert_array_equal(plan.selected_xy_ego_m, plan.xy_ego_m[plan.selection.index])
 
 
@@ -114,7 +120,8 @@ def plans(tiny: LoadedArtifact, found: list[Window], **config: object) -> list[P
 def test_the_same_drive_gives_the_same_plans_bit_for_bit(tiny: LoadedArtifact) -> None:
     found = windows(tiny, frames(tiny, 3.0))
     for a, b in zip(plans(tiny, found), plans(tiny, windows(tiny, frames(tiny, 3.0))), strict=True):
-        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes() and a.selection.index == b.selection.index
+        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes()
+        assert a.selection.index == b.selection.index
 
 
 def test_command_seed_and_stamp_each_change_the_plan(tiny: LoadedArtifact) -> None:
@@ -148,7 +155,8 @@ def test_each_phase_of_a_faster_plan_rate_keeps_a_context_of_its_own(tiny: Loade
     monkeypatch.setattr(tiny.model, "context", lambda tokens: (made.append(tokens.shape[1]), original(tokens))[1])
     found = windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0)
     plans(tiny, found, max_contexts=2)
-    assert len(found) == 6 and made == [1, 1]
+    assert len(found) == 6
+    assert made == [1, 1]
 
 
 def test_planning_again_from_the_same_window_reuses_the_context(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -163,10 +171,12 @@ def test_a_new_epoch_shares_nothing_with_the_old_one(tiny: LoadedArtifact) -> No
     before, after = frames(tiny, 1.0), [replace(f, epoch=1, stamp_ns=f.stamp_ns + 2 * NS_PER_S) for f in frames(tiny, 1.0)]
     s, p = scheduler(tiny), planner(tiny)
     found = [w for w in map(s.push, [*before, *after]) if isinstance(w, Window)]
-    assert [len(w.frames) for w in found] == [1, 2, 3, 1, 2, 3] and s.resets == 1
+    assert [len(w.frames) for w in found] == [1, 2, 3, 1, 2, 3]
+    assert s.resets == 1
     with_history = [p.step(w, Command.STRAIGHT) for w in found][3:]
     for a, b in zip(with_history, plans(tiny, found[3:]), strict=True):
-        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes() and a.selection.reason == b.selection.reason
+        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes()
+        assert a.selection.reason == b.selection.reason
 
 
 def test_a_bag_loop_starts_the_schedule_anew(tiny: LoadedArtifact) -> None:
@@ -174,7 +184,8 @@ def test_a_bag_loop_starts_the_schedule_anew(tiny: LoadedArtifact) -> None:
     clip = frames(tiny, 1.2)
     first = [w for w in map(s.push, clip) if isinstance(w, Window)]
     again = [w for w in map(s.push, clip) if isinstance(w, Window)]
-    assert [w.newest.stamp_ns for w in first] == [w.newest.stamp_ns for w in again] and [len(w.frames) for w in again] == [1, 2, 3]
+    assert [w.newest.stamp_ns for w in first] == [w.newest.stamp_ns for w in again]
+    assert [len(w.frames) for w in again] == [1, 2, 3]
 
 
 def test_waiting_for_a_full_context_says_so(tiny: LoadedArtifact) -> None:
@@ -201,7 +212,8 @@ def test_warming_up_leaves_no_trace(tiny: LoadedArtifact) -> None:
     p = planner(tiny)
     p.warm_up()
     for a, b in zip([p.step(w, Command.STRAIGHT) for w in found], plans(tiny, found), strict=True):
-        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes() and a.selection.reason == b.selection.reason
+        assert a.xy_ego_m.tobytes() == b.xy_ego_m.tobytes()
+        assert a.selection.reason == b.selection.reason
     enc = encoder(tiny)
     enc.warm_up()
     assert enc.step(picture(0.0), pose(0.0)).epoch == 0
