@@ -13,6 +13,8 @@ Value: TypeAlias = "bool | int | float | str"
 Kind = Literal["str", "int", "float", "bool"]
 PACKAGE = "vavam_ros"
 FALSE_TRUE = ("false", "true")
+# What a process gets to end in, before it is asked more firmly: unloading a model on a busy machine takes seconds.
+GRACE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

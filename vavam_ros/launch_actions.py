@@ -11,7 +11,7 @@ from launch_ros.parameter_descriptions import ParameterValue
 
 from launch import LaunchContext, LaunchDescription, LaunchDescriptionEntity
 from vavam_ros.bringup import SYSTEMS
-from vavam_ros.bringup_data import PACKAGE, Declaration, Process, System
+from vavam_ros.bringup_data import GRACE_S, PACKAGE, Declaration, Process, System
 
 
 def describe(name: str) -> LaunchDescription:
@@ -46,5 +46,7 @@ def _node(process: Process) -> Node:
         remappings=list(process.remappings),
         ros_arguments=["--log-level", process.log_level],
         output="screen",
+        sigterm_timeout=str(GRACE_S),
+        sigkill_timeout=str(GRACE_S),
         on_exit=[Shutdown(reason=f"{process.name} has ended")],
     )

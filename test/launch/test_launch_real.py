@@ -214,6 +214,8 @@ def test_real_nodes_play_a_bag_under_the_real_launch(composed: str, drive: Path,
             if running.poll() is None:
                 running.send_signal(signal.SIGINT)
             reader.join(timeout=30)
+            assert running.stdout is not None
+            running.stdout.close()
         node.destroy_node()
     finally:
         rclpy.try_shutdown()

@@ -25,11 +25,9 @@ from typing import Literal, TextIO
 import yaml
 
 from vavam_ros.bringup import SYSTEMS
-from vavam_ros.bringup_data import Declaration, Process
+from vavam_ros.bringup_data import GRACE_S, Declaration, Process
 from vavam_ros.core.contracts import ConfigError, VavamError
 
-# What a process gets to end in: unloading a model and leaving the graph take a second or two.
-GRACE_S = 10.0
 POLL_S = 0.05
 
 
