@@ -282,9 +282,7 @@ class World:
         return str(future.result().current_state.label)
 
 
-@pytest.fixture
-def world() -> Iterator[Callable[[str], World]]:
-    """Makes the test's side for a node name."""
+def _worlds() -> Iterator[Callable[[str], World]]:
     made: list[World] = []
 
     def make(target: str) -> World:
@@ -296,18 +294,15 @@ def world() -> Iterator[Callable[[str], World]]:
         w.close()
 
 
-@pytest.fixture
-def start(model_dir: Path) -> Iterator[Callable[..., NodeProcess]]:
-    """Starts nodes under test, by default with the tiny model on the CPU, and ends them."""
+def _processes(model_dir: Path) -> Iterator[Callable[..., NodeProcess]]:
     running: list[NodeProcess] = []
 
     def make(module: str, *, params: dict[str, Any] | None = None, **kwargs: Any) -> NodeProcess:
-        defaults: dict[str, Any] = {"model_dir": str(model_dir), "device": "cpu", "camera_mount_rpy_deg": [0.0, 0.0, 0.0], "invalid_plan": "publish"}
-        defaults |= {"command_source": "fixed"}
-        if module == "tokenizer_node":
-            defaults = {k: v for k, v in defaults.items() if k not in ("invalid_plan", "command_source")}
-        if module == "planner_node":
-            defaults.pop("camera_mount_rpy_deg")
+        defaults: dict[str, Any] = {"model_dir": str(model_dir), "device": "cpu"}
+        if module != "planner_node":
+            defaults |= {"camera_mount_rpy_deg": [0.0, 0.0, 0.0]}
+        if module != "tokenizer_node":
+            defaults |= {"invalid_plan": "publish", "command_source": "fixed"}
         running.append(NodeProcess(module, params=defaults | (params or {}), **kwargs))
         return running[-1]
 
@@ -316,12 +311,36 @@ def start(model_dir: Path) -> Iterator[Callable[..., NodeProcess]]:
         process.stop()
 
 
+@pytest.fixture
+def world() -> Iterator[Callable[[str], World]]:
+    """Makes the test's side for a node name."""
+    yield from _worlds()
+
+
+@pytest.fixture(scope="module")
+def module_world() -> Iterator[Callable[[str], World]]:
+    """The same for all tests of a file."""
+    yield from _worlds()
+
+
+@pytest.fixture
+def start(model_dir: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """Starts nodes under test, by default with the tiny model on the CPU, and ends them."""
+    yield from _processes(model_dir)
+
+
+@pytest.fixture(scope="module")
+def module_start(model_dir: Path) -> Iterator[Callable[..., NodeProcess]]:
+    """The same for all tests of a file."""
+    yield from _processes(model_dir)
+
+
 class Host:
     """A node in the test's own process, spinning, for what cannot be seen from outside."""
 
     made = 0
 
-    def __init__(self, make: Callable[..., Any], params: dict[str, Any]) -> None:
+    def __init__(self, make: Callable[..., Any], params: dict[str, Any], remaps: dict[str, str]) -> None:
         self.context = Context()
         Host.made += 1
         self.name = f"hosted_{Host.made}"  # a name of its own: services of a node that just ended must not be mistaken for this one's
@@ -329,6 +348,8 @@ class Host:
         for key, value in params.items():
             text = str(value).lower() if isinstance(value, bool) else f'"{value}"' if isinstance(value, str) else str(value)
             arguments += ["-p", f"{key}:={text}"]
+        for a, b in remaps.items():
+            arguments += ["-r", f"{a}:={b}"]
         rclpy.init(context=self.context)
         self.node = make(context=self.context, cli_args=arguments)
         self.executor = SingleThreadedExecutor(context=self.context)
@@ -360,9 +381,9 @@ def host(model_dir: Path) -> Iterator[Callable[..., Host]]:
     """Makes nodes in this process, with the tiny model."""
     made: list[Host] = []
 
-    def make(node: Callable[..., Any], **params: Any) -> Host:
+    def make(node: Callable[..., Any], remaps: dict[str, str] | None = None, **params: Any) -> Host:
         defaults = {"model_dir": str(model_dir), "device": "cpu", "camera_mount_rpy_deg": [0.0, 0.0, 0.0], "invalid_plan": "publish"}
-        made.append(Host(node, defaults | {"command_source": "fixed"} | params))
+        made.append(Host(node, defaults | {"command_source": "fixed"} | params, remaps or {}))
         return made[-1]
 
     yield make
