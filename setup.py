@@ -17,7 +17,7 @@ setup(
     license=package.findtext("license"),
     python_requires=">=3.10",
     package_dir={"": "."},  # spelled out: makes an editable install one .pth line to this folder, beside which the messages are found
-    packages=find_packages(include=["vavam_ros", "vavam_ros.*"]) + ["vavam_ros.nodes", "vavam_ros.cli", "vavam_ros.replay"],
+    packages=find_packages(include=["vavam_ros", "vavam_ros.*"]),
     include_package_data=True,
     install_requires=[requirement.text for requirement in package.findall("export/pip")],
     entry_points={"console_scripts": [f"{e.get('name')} = {e.get('module')}:main" for e in executables]},

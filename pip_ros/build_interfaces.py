@@ -41,7 +41,7 @@ def repair_exports(venv: Path) -> int:
     include = ask_python(venv, "sysconfig.get_config_var('INCLUDEPY')")
     numpy_include = ask_python(venv, "importlib.import_module('numpy').get_include()")
     if not (Path(include) / "Python.h").is_file():
-        raise SystemExit(f"error: {include}/Python.h is missing: install the development files of this Python (Debian, Ubuntu: apt-get install python3-dev)")
+        raise SystemExit(f"error: {include}/Python.h is missing: install this Python's headers (Debian, Ubuntu: apt-get install python3-dev)")
     changed = 0
     for path in sorted((venv / "share").rglob("*.cmake")):
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
@@ -106,8 +106,8 @@ def build(venv: Path, package: Path) -> None:
     """Configure, compile and install one package; on failure show the end of its log."""
     with tempfile.TemporaryDirectory(prefix="vavam_interfaces_") as work:
         configure = [
-            str(venv / "bin" / "cmake"), "-GNinja", "-S", str(package), "-B", work, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF", "-DVAVAM_INTERFACES_ONLY=ON",
-            f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}", f"-DCMAKE_INSTALL_PREFIX={venv}", "--no-warn-unused-cli", "-Wno-dev",
+            str(venv / "bin" / "cmake"), "-GNinja", "-S", str(package), "-B", work, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF",
+            "-DVAVAM_INTERFACES_ONLY=ON", f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}", f"-DCMAKE_INSTALL_PREFIX={venv}", "--no-warn-unused-cli", "-Wno-dev",
         ]  # fmt: skip
         for command in (configure, [str(venv / "bin" / "ninja"), "-C", work, "install"]):
             done = subprocess.run(command, env=clean_environment(venv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")

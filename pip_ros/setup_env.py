@@ -81,8 +81,8 @@ def find_python(wanted: str | None) -> str:
             return executable.strip()
         tried.append(f"{name}: is Python {number[0]}.{number[1:].lstrip('0')}")
     raise SystemExit(
-        f"error: a Python 3.10, 3.11 or 3.12 is needed ({'; '.join(tried)}). Install one (Debian 12, Ubuntu 22.04, 24.04: apt-get install python3 python3-venv python3-dev), "
-        "or name one: make setup PYTHON=/path/to/python3.11"
+        f"error: a Python 3.10, 3.11 or 3.12 is needed ({'; '.join(tried)}). Install one "
+        "(Debian 12, Ubuntu 22.04, 24.04: apt-get install python3 python3-venv python3-dev), or name one: make setup PYTHON=/path/to/python3.11"
     )
 
 
@@ -152,7 +152,9 @@ def require_system_torch(python: str) -> None:
     numbers = [int(n) for n in re.findall(r"\d+", version)[:2]]
     if done.returncode or numbers < [2, 6]:
         found = f"torch {version}" if done.returncode == 0 else "no torch"
-        raise SystemExit(f"error: TORCH=system, but {python} has {found} (2.6 or newer is needed). Install it for that Python, name another with PYTHON=, or leave TORCH out.")
+        raise SystemExit(
+            f"error: TORCH=system, but {python} has {found} (2.6 or newer is needed). Install it, name another Python with PYTHON=, or leave TORCH out."
+        )
     print(f"  keeping torch {version} of {python}", flush=True)
 
 

@@ -25,7 +25,9 @@ def missing(python: str) -> list[str]:
     done = subprocess.run([python, "-c", probe], check=True, capture_output=True, text=True, env=env)
     version, headers, venv, of_system = done.stdout.split()
     if of_system != "True" and "False" in (headers, venv):
-        raise SystemExit(f"error: {python} lacks its header files or its venv module, and is not the system's own: install it completely, or name another with PYTHON=")
+        raise SystemExit(
+            f"error: {python} lacks its header files or its venv module, and is not the system's own: install it completely, or name another with PYTHON="
+        )
     if headers == "False":
         packages.append(f"python{version}-dev")
     if venv == "False":
@@ -42,7 +44,9 @@ def require(python: str) -> None:
     said = f"apt-get update && {' '.join(command)}"
     prefix = _right_to_install(said)
     if prefix is None:
-        raise SystemExit(f"error: system packages are missing: {', '.join(packages)}. Install them, then run this again:\n  sudo {said.replace('&& ', '&& sudo ')}")
+        raise SystemExit(
+            f"error: system packages are missing: {', '.join(packages)}. Install them, then run this again:\n  sudo {said.replace('&& ', '&& sudo ')}"
+        )
     print(f"  installing system packages: {', '.join(packages)}", flush=True)
     env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     for step in (["apt-get", "update"], command):

@@ -13,7 +13,9 @@ from pathlib import Path
 def passed(junit: Path, folder: str) -> int:
     """Passed tests whose file lies in test/<folder>."""
     cases = ET.parse(junit).getroot().iter("testcase")
-    return sum(1 for c in cases if f"test.{folder}." in f"{c.get('classname')}." and not any(c.find(tag) is not None for tag in ("skipped", "failure", "error")))
+    return sum(
+        1 for c in cases if f"test.{folder}." in f"{c.get('classname')}." and not any(c.find(tag) is not None for tag in ("skipped", "failure", "error"))
+    )
 
 
 def main() -> int:

@@ -10,7 +10,6 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,8 +30,8 @@ def environment() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module", params=["plain", "symlink"])
-def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A workspace with a copy of this tree, built. Python packages of the tree in the environment itself are hidden by name first."""
+def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a copy of this tree, built."""
     if not COLCON.is_file():
         pytest.skip("colcon is not in this environment (make test-colcon)")
     space = tmp_path_factory.mktemp(f"ws_{request.param}")
@@ -44,11 +43,20 @@ def workspace(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
         elif (ROOT / name).exists():
             shutil.copy(ROOT / name, source / name)
     options = ["--symlink-install"] if request.param == "symlink" else []
-    command = [str(COLCON), "build", *options, "--event-handlers", "console_cohesion+", "--cmake-args", "-GNinja", f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}"]
+    command = [
+        str(COLCON),
+        "build",
+        *options,
+        "--event-handlers",
+        "console_cohesion+",
+        "--cmake-args",
+        "-GNinja",
+        f"-DPython3_EXECUTABLE={VENV / 'bin' / 'python'}",
+    ]
     done = subprocess.run(command, cwd=space, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     assert done.returncode == 0, done.stdout[-4000:]
     assert "1 package finished" in done.stdout, done.stdout[-4000:]
-    yield space
+    return space
 
 
 def in_install_space(space: Path, command: str) -> subprocess.CompletedProcess[str]:
@@ -59,9 +67,9 @@ def in_install_space(space: Path, command: str) -> subprocess.CompletedProcess[s
 def test_messages_and_modules_come_from_the_install_space(workspace: Path) -> None:
     # Isolated from the editable install of the same tree in this environment: only what the shell's PYTHONPATH names counts.
     code = (
-        "import sys; sys.path = [p for p in sys.path if 'install' in p] + [p for p in sys.path if 'install' not in p and p != '%s'];"
+        f"import sys; sys.path = [p for p in sys.path if 'install' in p] + [p for p in sys.path if 'install' not in p and p != '{ROOT}'];"
         "import vavam_ros.msg, vavam_ros.core.contracts as c; print(vavam_ros.msg.__file__); print(c.__file__); vavam_ros.msg.FrameTokens(tokens=[1])"
-    ) % ROOT
+    )
     done = in_install_space(workspace, f'python -c "{code}"')
     assert done.returncode == 0, done.stderr
     assert all(line.startswith(str(workspace / "install")) for line in done.stdout.split()), done.stdout

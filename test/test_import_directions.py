@@ -24,7 +24,20 @@ MAY_IMPORT = {
     "cli": {"core", "bags", "replay", "bringup", "bringup_data", "nodes"},
 }
 FORBIDDEN_IN_CORE = {"time": "a clock", "threading": "a thread", "multiprocessing": "processes", "asyncio": "an event loop", "logging": "logging set-up"}
-ROS = ("rclpy", "message_filters", "cv_bridge", "tf2_ros", "launch", "launch_ros", "std_msgs", "sensor_msgs", "nav_msgs", "geometry_msgs", "builtin_interfaces", "tf2_msgs")
+ROS = (
+    "rclpy",
+    "message_filters",
+    "cv_bridge",
+    "tf2_ros",
+    "launch",
+    "launch_ros",
+    "std_msgs",
+    "sensor_msgs",
+    "nav_msgs",
+    "geometry_msgs",
+    "builtin_interfaces",
+    "tf2_msgs",
+)
 
 
 def imports(path: Path) -> Iterator[str]:

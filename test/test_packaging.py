@@ -20,7 +20,7 @@ PACKAGE = ET.parse(ROOT / "package.xml").getroot()
 EXECUTABLES = {str(e.get("name")): str(e.get("module")) for e in PACKAGE.findall("export/executable")}
 ROS_PREFIXES = ("rclpy", "launch", "launch_ros", "message_filters", "cv_bridge", "tf2_ros", "ament_index_python", "builtin_interfaces", "rcl_interfaces")
 STDLIB_OF_LATER_PYTHON = {"compression"}  # 3.14; imported behind a version check
-PIP_OF_MODULE = {"cv2": "opencv-python-headless", "yaml": "PyYAML"}
+PIP_OF_MODULE = {"backports": "backports.zstd", "cv2": "opencv-python-headless", "yaml": "PyYAML"}
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -37,7 +37,7 @@ def pins(name: str) -> dict[str, set[str]]:
 
 def pip_requirements() -> dict[str, str]:
     """Declared pip requirement (lower-case name → range)."""
-    pairs = [re.fullmatch(r"([A-Za-z0-9-]+)(>=[\d.]+)", str(e.text)) for e in PACKAGE.findall("export/pip")]
+    pairs = [re.fullmatch(r"([A-Za-z0-9.-]+)(>=[\d.]+)", str(e.text)) for e in PACKAGE.findall("export/pip")]
     return {str(m[1]).lower(): str(m[2]) for m in pairs if m}
 
 
@@ -46,7 +46,13 @@ def imported_modules(folder: Path) -> dict[str, Path]:
     found: dict[str, Path] = {}
     for path in folder.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = [a.name for a in node.names] if isinstance(node, ast.Import) else [node.module or ""] if isinstance(node, ast.ImportFrom) and not node.level else []
+            names = (
+                [a.name for a in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom) and not node.level
+                else []
+            )
             found.update({name.split(".")[0]: path for name in names})
     return found
 
@@ -107,6 +113,23 @@ def test_rosdep_keys_of_pip_requirements_are_dependencies() -> None:
     named = {str(e.get("rosdep")) for e in PACKAGE.findall("export/pip")} - {""}
     assert named <= declared
     assert {d for d in declared if d.startswith("python3-")} == named
+
+
+def test_install_recipes_name_what_rosdep_lacks() -> None:
+    """backports.zstd comes with rosbags."""
+    lacking = [str(e.text).split(">")[0] for e in PACKAGE.findall("export/pip") if not e.get("rosdep")]
+    wanted = [name for name in lacking if name != "backports.zstd"]
+    for path in ("docs/install.md", ".github/workflows/ros.yml"):
+        lines = [line for line in (ROOT / path).read_text(encoding="utf-8").splitlines() if "python -m pip install" in line]
+        assert len(lines) == 2, path
+        for line in lines:
+            assert set(wanted) <= set(line.split()), f"{path}: {line} lacks some of {wanted}"
+
+
+def test_every_folder_with_modules_is_a_package() -> None:
+    """Else pip's build leaves it out."""
+    folders = {path.parent for path in (ROOT / "vavam_ros").rglob("*.py")}
+    assert [str(f) for f in folders if not (f / "__init__.py").is_file()] == []
 
 
 def test_torch_is_declared_wide_and_pinned_exactly() -> None:

@@ -67,7 +67,6 @@ def spin_until(node: Any, condition: Callable[[], bool], talker: subprocess.Pope
 def test_tokens_and_raw_images_cross_from_another_process(listener: Any, talker: subprocess.Popen[str]) -> None:
     from rclpy.qos import qos_profile_sensor_data
     from sensor_msgs.msg import Image
-
     from vavam_ros.msg import FrameTokens
 
     frames: list[Any] = []

@@ -24,6 +24,46 @@ PROFILE_VARIABLES = ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES
 SLOW_IMPORT_S = 120.0
 
 
+RCLPY = """
+import os, rclpy
+rclpy.init(args=[])
+rclpy.create_node("vavam_doctor").destroy_node()
+rclpy.shutdown()
+print(os.environ.get("ROS_DISTRO", "wheels"))
+"""
+CV_BRIDGE = """
+import cv_bridge, numpy as np
+bridge = cv_bridge.CvBridge()
+bgr = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)
+rgb = bridge.imgmsg_to_cv2(bridge.cv2_to_imgmsg(bgr, "bgr8"), "rgb8")
+assert (rgb[..., ::-1] == bgr).all(), "channels are mixed up"
+print(np.__version__, cv_bridge.__file__)
+"""
+CUDA = """
+import torch
+print(torch.version.cuda)
+if torch.cuda.is_available():
+    torch.ones(2, device="cuda").sum().item()
+    p = torch.cuda.get_device_properties(0)
+    print(p.name, f"{p.total_memory / 2**30:.0f} GiB")
+"""
+MESSAGES = """
+from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
+from tf2_msgs.msg import TFMessage
+from nav_msgs.msg import Odometry, Path
+from diagnostic_msgs.msg import DiagnosticArray
+from visualization_msgs.msg import MarkerArray
+from rclpy.serialization import serialize_message
+print(len(serialize_message(FrameTokens())), FrameTokens.SCHEMA_VERSION)
+"""
+MODEL = """
+import pathlib, torch
+from vavam_ros.core.artifact import load_artifact
+card = load_artifact(pathlib.Path({directory!r}), device=torch.device("cpu")).card
+print(card.model_id, card.domain)
+"""
+
+
 class State(Enum):
     """Outcome of a check; the value is what is printed before it."""
 
@@ -81,8 +121,7 @@ def check_python(version: tuple[int, ...] = tuple(sys.version_info[:3])) -> Find
 
 def check_rclpy(child: Child = run_child) -> Finding:
     """Rclpy imports and a node can be made; names the distribution."""
-    code = "import os, rclpy\nrclpy.init(args=[])\nn = rclpy.create_node('vavam_doctor')\nn.destroy_node()\nrclpy.shutdown()\nprint(os.environ.get('ROS_DISTRO', 'wheels'))"
-    result = child(code)
+    result = child(RCLPY)
     if result.returncode == 0:
         return Finding(check="rclpy", state=State.OK, text=f"makes a node ({result.out.splitlines()[-1] if result.out else ''})")
     remedy = "source /opt/ros/<distro>/setup.bash (with a venv: one that was made with --system-site-packages), or make setup on a machine without ROS"
@@ -162,11 +201,7 @@ def profile_path() -> Path:
 
 def check_cv_bridge(child: Child = run_child) -> Finding:
     """A picture goes through cv_bridge unharmed (in a child: another NumPy's ABI aborts the process)."""
-    code = (
-        "import cv_bridge, numpy as np\nb = cv_bridge.CvBridge()\na = np.arange(36, dtype=np.uint8).reshape(3, 4, 3)\n"
-        "r = b.imgmsg_to_cv2(b.cv2_to_imgmsg(a, 'bgr8'), 'rgb8')\nassert (r[..., ::-1] == a).all(), 'channels are mixed up'\nprint(np.__version__, cv_bridge.__file__)"
-    )
-    result = child(code)
+    result = child(CV_BRIDGE)
     if result.returncode == 0:
         return Finding(check="cv_bridge", state=State.OK, text="NumPy " + result.out)
     remedy = "apt-get install ros-<distro>-cv-bridge, or make setup on a machine without ROS"
@@ -191,11 +226,7 @@ def check_torch(child: Child = run_child) -> Finding:
 
 def check_cuda(child: Child = run_child, *, required: bool = False) -> Finding:
     """A GPU that torch can compute on. Without one: fine for small models, unless it is required."""
-    code = (
-        "import torch\nprint(torch.version.cuda)\nif torch.cuda.is_available():\n    torch.ones(2, device='cuda').sum().item()\n"
-        "    p = torch.cuda.get_device_properties(0)\n    print(p.name, f'{p.total_memory / 2**30:.0f} GiB')"
-    )
-    result = child(code)
+    result = child(CUDA)
     lines = result.out.splitlines()
     if result.returncode == 0 and len(lines) == 2:
         return Finding(check="CUDA", state=State.OK, text=f"{lines[1]}, CUDA {lines[0]}")
@@ -205,18 +236,13 @@ def check_cuda(child: Child = run_child, *, required: bool = False) -> Finding:
             check="CUDA", state=state, text=result.last_line, remedy="compare the driver (nvidia-smi) with the CUDA version that torch was built for"
         )
     text = "torch is a CPU build" if lines[:1] == ["None"] else f"torch was built for CUDA {lines[0] if lines else '?'}, but finds no device"
-    remedy = "the CPU is enough for small models, tests and the demo. For a released model: a CUDA build of torch and its driver (docs/install.md), or device: cpu if that is meant"
+    remedy = "the CPU is enough for small models, tests and the demo; a released model wants a CUDA build of torch and its driver (docs/install.md)"
     return Finding(check="CUDA", state=state, text=text, remedy=remedy)
 
 
 def check_interfaces(child: Child = run_child) -> Finding:
     """This package's messages and those it uses can be imported and have their type support."""
-    code = (
-        "from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples\nfrom tf2_msgs.msg import TFMessage\nfrom nav_msgs.msg import Odometry, Path\n"
-        "from diagnostic_msgs.msg import DiagnosticArray\nfrom visualization_msgs.msg import MarkerArray\nfrom rclpy.serialization import serialize_message\n"
-        "print(len(serialize_message(FrameTokens())), FrameTokens.SCHEMA_VERSION)"
-    )
-    result = child(code)
+    result = child(MESSAGES)
     if result.returncode == 0:
         return Finding(check="messages", state=State.OK, text=f"vavam_ros.msg, schema {result.out.split()[-1]}")
     remedy = "colcon build, then source install/setup.bash; on a machine without ROS: make setup"
@@ -225,9 +251,7 @@ def check_interfaces(child: Child = run_child) -> Finding:
 
 def check_model(directory: Path, child: Child = run_child) -> Finding:
     """A model directory loads and reproduces its recorded output."""
-    code = f"import torch\nfrom vavam_ros.core.artifact import load_artifact\na = load_artifact({str(directory)!r}, device=torch.device('cpu'))\nprint(a.card.model_id, a.card.domain)"
-    code = code.replace(repr(str(directory)), f"__import__('pathlib').Path({str(directory)!r})")
-    result = child(code)
+    result = child(MODEL.format(directory=str(directory)))
     if result.returncode == 0:
         return Finding(check="model", state=State.OK, text=f"{directory}: {result.out}")
     return Finding(
