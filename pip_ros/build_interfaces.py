@@ -107,7 +107,8 @@ def build(venv: Path, package: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="vavam_interfaces_") as work:
         configure = [
             str(venv / "bin" / "cmake"), "-GNinja", "-S", str(package), "-B", work, "-DCMAKE_BUILD_TYPE=Release", "-DBUILD_TESTING=OFF",
-            "-DVAVAM_INTERFACES_ONLY=ON", f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}", f"-DCMAKE_INSTALL_PREFIX={venv}", "--no-warn-unused-cli", "-Wno-dev",
+            "-DVAVAM_INTERFACES_ONLY=ON", f"-DPython3_EXECUTABLE={venv / 'bin' / 'python'}", f"-DCMAKE_INSTALL_PREFIX={venv}",
+            "--no-warn-unused-cli", "-Wno-dev",
         ]  # fmt: skip
         for command in (configure, [str(venv / "bin" / "ninja"), "-C", work, "install"]):
             done = subprocess.run(command, env=clean_environment(venv), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
