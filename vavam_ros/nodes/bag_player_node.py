@@ -269,8 +269,8 @@ class BagPlayerNode(Node):
             self._timeline.anchor(start_ns, time.monotonic_ns())
 
     def _publish_when_due(self, message: BagMessage) -> None:
-        due = self._timeline.due_ns(message.log_ns)
-        tick_ns = round(NS_PER_S / self.parameters.number("clock_hz")) if self._clock_publisher else 0
+        p, due = self.parameters, self._timeline.due_ns(message.log_ns)
+        tick_ns = round(NS_PER_S / p.number("clock_hz") * p.number("rate")) if self._clock_publisher else 0
         while rclpy.ok(context=self.context):
             if not self._running.is_set():
                 paused_at = time.monotonic_ns()

@@ -20,7 +20,6 @@ import torch
 from message_filters import Subscriber
 from rclpy.clock import JumpThreshold
 from rclpy.duration import Duration
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.lifecycle.publisher import LifecyclePublisher
@@ -39,6 +38,11 @@ from vavam_ros.nodes.parameters import Parameters, Part
 from vavam_ros.nodes.pulse import Pulse
 from vavam_ros.nodes.topic_monitor import TopicMonitor
 from vavam_ros.nodes.worker import Worker
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks
+except ImportError:  # humble
+    from rclpy.qos_event import SubscriptionEventCallbacks
 
 CONFIGURE_ERRORS = (VavamError, RuntimeError, OSError, ValueError, MemoryError)
 CLOCK_JUMP_BACK_NS = -100_000_000

@@ -15,8 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from message_filters import ApproximateTimeSynchronizer, TimeSynchronizer
-from rclpy.clock import Clock
-from rclpy.clock_type import ClockType
+from rclpy.clock import Clock, ClockType
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vavam_ros.core.camera import CameraModel, CanonicalCamera, MountChoice, ViewTransform, effective_stamp_ns
