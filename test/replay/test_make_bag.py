@@ -9,6 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from vavam_ros.bags import BagReader
 from vavam_ros.cli import make_bag
 from vavam_ros.replay import messages

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from vavam_ros.bags import BagWriter
 from vavam_ros.core.contracts import NS_PER_S
 from vavam_ros.replay import messages
@@ -75,7 +76,7 @@ def bag(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     return path
 
 
-def start(bag: Path, **parameters: object) -> subprocess.Popen[str]:
+def start(bag: Path, /, **parameters: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "vavam_ros.nodes.bag_player_node", "--ros-args", "-r", "/odometry:=/heard"]
     for name, value in {"bag": bag, "wait_for_subscribers_s": 60.0, **parameters}.items():
         command += ["-p", f"{name}:={str(value).lower() if isinstance(value, bool) else value}"]
@@ -85,12 +86,12 @@ def start(bag: Path, **parameters: object) -> subprocess.Popen[str]:
 def finish(player: subprocess.Popen[str], ear: Ear) -> str:
     assert ear.listen(lambda: player.poll() is not None), "the player did not end"
     ear.listen(lambda: False, 0.3)
-    assert player.stdout is not None
-    return player.stdout.read()
+    said, _ = player.communicate()  # closes the pipe
+    return said
 
 
 def test_all_messages_in_order_with_their_clock(bag: Path, ear: Ear) -> None:
-    player = start(bag, rate=4.0)
+    player = start(bag, clock_hz=200.0)
     said = finish(player, ear)
     assert player.returncode == 0
     assert "played 42 messages in 1 round(s)" in said

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.cli import make_bag, replay
 from vavam_ros.core.artifact import random_artifact
@@ -166,7 +167,7 @@ def test_errors_against_hand_computation() -> None:
     clip = RoadClip(RoadClipConfig(curve_m=0.0, speed_change_mps=0.0, duration_s=5.0, width=32, height=18))
     steps = np.arange(1, 7)
     truth = np.stack([5.0 * steps, 0.0 * steps], axis=1)
-    samples = np.stack([truth + [0.0, 1.0], truth - np.stack([0.5 * steps, 0.0 * steps], axis=1)])
+    samples = np.stack([truth + np.array([0.0, 1.0]), truth - np.stack([0.5 * steps, 0.0 * steps], axis=1)])
     start = clip.config.start_ns
     plans = [plan_at(clip, start + 500_000_000, samples), plan_at(clip, start + 3_500_000_000, samples)]  # the second sees 1.5 s of future
     evaluation = evaluate(plans, list(clip.odometry()), OdometryConfig())

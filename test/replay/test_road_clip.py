@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from vavam_ros.core.camera import Mount
 from vavam_ros.core.contracts import NS_PER_S, ConfigError
 from vavam_ros.replay.road_clip import LANE_M, RoadClip, RoadClipConfig
