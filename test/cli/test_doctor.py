@@ -68,6 +68,7 @@ def test_missing_gpu_is_a_warning_unless_required() -> None:
     cpu_build = child(out="None")
     assert doctor.check_cuda(cpu_build).state is State.WARNING
     assert doctor.check_cuda(cpu_build, required=True).state is State.FAILED
+    assert "torch is missing" in doctor.check_cuda(child(1, err="ModuleNotFoundError: No module named 'torch'")).text
     no_device = doctor.check_cuda(child(out="13.0"))
     assert "built for CUDA 13.0" in no_device.text
     assert doctor.check_cuda(child(out="13.0\nSome GPU 24 GiB"), required=True).state is State.OK

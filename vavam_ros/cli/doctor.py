@@ -231,10 +231,11 @@ def check_cuda(child: Child = run_child, *, required: bool = False) -> Finding:
     if result.returncode == 0 and len(lines) == 2:
         return Finding(check="CUDA", state=State.OK, text=f"{lines[1]}, CUDA {lines[0]}")
     state = State.FAILED if required else State.WARNING
+    if "No module named 'torch'" in result.err:
+        return Finding(check="CUDA", state=state, text="not checked, torch is missing", remedy="see torch, above")
     if result.returncode:
-        return Finding(
-            check="CUDA", state=state, text=result.last_line, remedy="compare the driver (nvidia-smi) with the CUDA version that torch was built for"
-        )
+        remedy = "compare the driver (nvidia-smi) with the CUDA version that torch was built for"
+        return Finding(check="CUDA", state=state, text=result.last_line, remedy=remedy)
     text = "torch is a CPU build" if lines[:1] == ["None"] else f"torch was built for CUDA {lines[0] if lines else '?'}, but finds no device"
     remedy = "the CPU is enough for small models, tests and the demo; a released model wants a CUDA build of torch and its driver (docs/install.md)"
     return Finding(check="CUDA", state=state, text=text, remedy=remedy)
