@@ -148,6 +148,7 @@ class Tokenizing:
         assert node.odometry is not None
         node.odometry.on_arrival.append(self._drain)
         self._timer = node.create_timer(DRAIN_PERIOD_S, self._drain, clock=Clock(clock_type=ClockType.STEADY_TIME))
+        self._timer.cancel()  # it runs only while an image waits
 
     def deactivate(self) -> None:
         """Unsubscribe; stay warm."""
@@ -232,6 +233,7 @@ class Tokenizing:
             return
         deadline = time.monotonic() + p.number("odometry_wait_s")
         self._pending.append(_Pending(msg=msg, stamp_ns=effective, offset_ns=effective - stamp, source=self._source, deadline_s=deadline))
+        self._timer.reset()
         self._drain()
 
     def _is_frozen(self, msg: Image | CompressedImage, stamp_ns: int) -> bool:
@@ -284,6 +286,7 @@ class Tokenizing:
             self.worker.submit(
                 EncodeJob(msg=head.msg, stamp_ns=head.stamp_ns, offset_ns=head.offset_ns, source=head.source, pose=pose, generation=self._generation)
             )
+        self._timer.cancel()
 
     # ── inference thread ─────────────────────────────────────────────────────────────────────────────────────────────────────
 

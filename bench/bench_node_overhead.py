@@ -1,0 +1,276 @@
+"""What the node adds around the model: a raw picture published by another process, to the core, and a Path back.
+
+    python bench/bench_node_overhead.py --out overhead.json [--seconds 20] [--core stub|view] [--rate 30] [--odometry 100] [--profile FILE|none]
+
+The networks are stubs. `--core stub` stubs the camera's warp as well (it belongs to the core, not to the node); `--core view` runs it. The round trip is
+split: transport and deserialising (publish → callback), waiting for odometry to pass the image's stamp, decoding, core, and the way back.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from array import array
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+WIDTH, HEIGHT = 1600, 900
+WARM_UP_S = 3.0
+NS = 1_000_000_000
+
+
+# ── the node's process ───────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def node_process(core: str, record: str, node_args: list[str]) -> None:
+    """vavam_node with stubs for the networks; writes when each image arrived and was handed over."""
+    import numpy as np
+
+    from vavam_ros.core.contracts import Command, Plan, Selection, TokenFrame
+    from vavam_ros.nodes import planning, tokenizing
+    from vavam_ros.nodes.model_node import run
+    from vavam_ros.nodes.vavam_node import VavamNode
+
+    arrived: dict[int, int] = {}
+    submitted: dict[int, int] = {}
+    straight = np.stack([np.stack([np.arange(1, 7) * 4.0, np.zeros(6)], axis=1)] * 8).astype(np.float32)
+
+    def encode(self: Any, image: Any, pose: Any) -> TokenFrame:
+        began = time.perf_counter()
+        if core == "view":
+            self.last_model_image = self._view(image.rgb)
+        self.stage_ms = (("core", (time.perf_counter() - began) * 1e3),)
+        tokens = np.zeros((18, 32), np.uint16)
+        return TokenFrame(
+            stamp_ns=image.stamp_ns, epoch=self.epoch, camera_frame_id="", tokens=tokens, codebook_size=self._tokenizer.codebook_size,
+            tokenizer_id=self._tokenizer.tokenizer_id, camera_id="", canonical=True, coverage=1.0, pose=pose,
+        )  # fmt: skip
+
+    def plan(self: Any, window: Any, command: Command) -> Plan:
+        frame = window.newest
+        return Plan(
+            stamp_ns=frame.stamp_ns, epoch=frame.epoch, model_id="stub", command=command, xy_ego_m=straight, dt_s=0.5,
+            selection=Selection(index=0, reason="first", spread_m=np.zeros(3, np.float32)), violations=(),
+            context_stamps_ns=(frame.stamp_ns,), pose=frame.pose, canonical=True,
+        )  # fmt: skip
+
+    class Bench(VavamNode):
+        def __init__(self) -> None:
+            super().__init__()
+            on_image = self.tokenizing._on_any_image
+
+            def arrival(msg: Any) -> None:
+                arrived[msg.header.stamp.sec * NS + msg.header.stamp.nanosec] = time.time_ns()
+                on_image(msg)
+
+            self.tokenizing._on_any_image = arrival  # type: ignore[method-assign]
+
+    work = tokenizing.Tokenizing._work
+
+    def timed(self: Any, job: Any, is_current: Any) -> None:
+        submitted[job.stamp_ns] = time.time_ns()
+        work(self, job, is_current)
+
+    tokenizing.FrameEncoder.step = encode  # type: ignore[method-assign]
+    planning.Planner.step = plan  # type: ignore[method-assign]
+    planning.Planner.warm_up = lambda self, runs=2: None  # type: ignore[method-assign]
+    tokenizing.Tokenizing._work = timed  # type: ignore[method-assign]
+    nodes: list[Bench] = []
+
+    def make() -> Bench:
+        nodes.append(Bench())
+        return nodes[-1]
+
+    with contextlib.suppress(SystemExit):
+        run(make, node_args)
+    timings = nodes[0].timings
+    stages = {s: timings.quantile(s, 0.5) for s in ("decode", "core")}
+    Path(record).write_text(json.dumps({"arrived": arrived, "submitted": submitted, "stages": stages}))
+
+
+# ── this process: the camera and the listener ────────────────────────────────────────────────────────────────────────────────────
+
+
+def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Start the node, publish, listen."""
+    from vavam_ros.core.artifact import random_artifact
+    from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
+    from vavam_ros.core.tokenizer import TokenizerSpec
+
+    ones = (1, 1, 1, 1, 1)
+    vq = TokenizerSpec(
+        channels=8, encoder_multipliers=ones, decoder_multipliers=ones, res_blocks=1, latent=8, codebook_size=64, code_dim=8, groups=4, image_hw=(288, 512)
+    )
+    video = VideoSpec(width=32, layers=2, head_size=16, vocabulary=65, frames=4, grid_h=18, grid_w=32, mup_base_width=16)
+    spec = ModelSpec(name="tiny", video=video, action=ActionSpec(width=16, mup_base_width=8))
+    random_artifact(folder / "model", spec, tokenizer=vq, camera="nuscenes_cam_front")
+    params = {
+        "model_dir": str(folder / "model"), "device": "cpu", "camera_mount_rpy_deg": "[0.0, 0.0, 0.0]", "command_source": "fixed", "tokenize_rate_hz": 0.0,
+        "plan_rate_hz": 0.0, "check_golden": "false", "timing_window": 5000, "image_qos_depth": 5,
+    }  # fmt: skip
+    node_args = ["--ros-args", *(a for k, v in params.items() for a in ("-p", f"{k}:={v}"))]
+    record = folder / "record.json"
+    child = subprocess.Popen([sys.executable, __file__, "--node", args.core, "--record", str(record), *node_args])
+    try:
+        result = drive(args, child.pid)
+    finally:
+        child.terminate()
+        child.wait(30)
+    return summarise(result, json.loads(record.read_text()))
+
+
+def cpu_s(pid: int) -> float:
+    """User and system seconds of a process so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def drive(args: argparse.Namespace, pid: int) -> dict[str, Any]:
+    """Publish images at the rate, odometry at its own; collect when each Path came back."""
+    import numpy as np
+    import rclpy
+    from nav_msgs.msg import Odometry
+    from nav_msgs.msg import Path as PathMsg
+    from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
+    from rclpy.qos import QoSProfile, ReliabilityPolicy
+    from sensor_msgs.msg import CameraInfo, Image
+    from std_msgs.msg import Header
+
+    from vavam_ros.nodes.convert import time_msg
+
+    rclpy.init(args=[])
+    node = rclpy.create_node("bench_world")
+    sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
+    images, infos = node.create_publisher(Image, "/vavam_node/image", sensor), node.create_publisher(CameraInfo, "/vavam_node/camera_info", 5)
+    odometry = node.create_publisher(Odometry, "/vavam_node/odometry", 50)
+    back: dict[int, int] = {}
+
+    def on_path(msg: Any) -> None:
+        back.setdefault(msg.header.stamp.sec * NS + msg.header.stamp.nanosec, time.time_ns())
+
+    node.create_subscription(PathMsg, "/vavam_node/path_raw", on_path, 50)
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    threading.Thread(target=spin, daemon=True).start()
+    k = [1266.417, 0.0, 816.267, 0.0, 1266.417, 491.507, 0.0, 0.0, 1.0]
+    data = [array("B", np.random.default_rng(i).integers(0, 256, WIDTH * HEIGHT * 3, dtype=np.uint8).tobytes()) for i in range(3)]
+    sent: dict[int, int] = {}
+    stop = threading.Event()
+
+    def send_odometry() -> None:
+        n, start, first = 0, time.monotonic(), time.time_ns()
+        while not stop.is_set():
+            stamp = first + round(n / args.odometry * NS)
+            msg = Odometry(header=Header(stamp=time_msg(stamp), frame_id="odom"), child_frame_id="base_link")
+            msg.pose.pose.orientation.w, msg.twist.twist.linear.x, msg.pose.pose.position.x = 1.0, 8.0, 8.0 * n / args.odometry
+            odometry.publish(msg)
+            n += 1
+            time.sleep(max(0.0, start + n / args.odometry - time.monotonic()))
+
+    threading.Thread(target=send_odometry, daemon=True).start()
+    end_of_start = time.monotonic() + 120.0
+    started_cpu = started_at = own_cpu = None
+    n, next_s = 0, time.monotonic()
+    deadline = float("inf")
+    while time.monotonic() < min(deadline, end_of_start if started_at is None else float("inf")):
+        stamp = time.time_ns()
+        header = Header(stamp=time_msg(stamp), frame_id="camera")
+        msg = Image(header=header, width=WIDTH, height=HEIGHT, encoding="bgr8", step=WIDTH * 3)
+        msg.data = data[n % 3]
+        infos.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5, k=k))
+        if started_at is not None:
+            sent[stamp] = time.time_ns()
+        images.publish(msg)
+        n += 1
+        if back and deadline == float("inf"):
+            deadline = time.monotonic() + WARM_UP_S + args.seconds
+        if started_at is None and deadline < float("inf") and time.monotonic() > deadline - args.seconds:
+            started_at, started_cpu, own_cpu = time.monotonic(), cpu_s(pid), cpu_s(os.getpid())
+        next_s = max(next_s + 1.0 / args.rate, time.monotonic())
+        time.sleep(next_s - time.monotonic() if next_s > time.monotonic() else 0.0)
+    time.sleep(0.5)
+    if started_at is None or started_cpu is None or own_cpu is None:
+        raise SystemExit("no Path came back within two minutes")
+    took = time.monotonic() - started_at
+    result = {"sent": sent, "back": back, "node_cores": (cpu_s(pid) - started_cpu) / took, "publisher_cores": (cpu_s(os.getpid()) - own_cpu) / took}
+    stop.set()
+    rclpy.try_shutdown()
+    return result
+
+
+def summarise(result: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:
+    """Quantiles in milliseconds of the whole and of its parts."""
+    arrived, submitted = ({int(k): v for k, v in record[name].items()} for name in ("arrived", "submitted"))
+    sent, back = result["sent"], result["back"]
+    known = [s for s in sent if s in back and s in arrived and s in submitted]
+    parts = {
+        "round trip": [back[s] - sent[s] for s in known],
+        "publish → callback": [arrived[s] - sent[s] for s in known],
+        "waiting for odometry": [submitted[s] - arrived[s] for s in known],
+        "decode, core, Path, back": [back[s] - submitted[s] for s in known],
+        "round trip without the wait": [back[s] - sent[s] - (submitted[s] - arrived[s]) for s in known],
+    }
+    rows = {}
+    for name, values in parts.items():
+        ms = sorted(v / 1e6 for v in values)
+        rows[name] = {"p50": statistics.median(ms), "p99": ms[min(len(ms) - 1, int(0.99 * len(ms)))], "max": ms[-1]}
+    return {
+        "ms": rows,
+        "images": len(sent),
+        "dropped": len(sent) - len([s for s in sent if s in back]),
+        "node_cores": result["node_cores"],
+        "publisher_cores": result["publisher_cores"],
+        "stage_p50_ms": record["stages"],
+    }
+
+
+def main() -> None:
+    """Run, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--odometry", type=float, default=100.0)
+    parser.add_argument("--core", choices=("stub", "view"), default="stub")
+    parser.add_argument("--profile", default=str(ROOT / "config" / "fastdds_shm.xml"))
+    parser.add_argument("--node", help=argparse.SUPPRESS)
+    parser.add_argument("--record", help=argparse.SUPPRESS)
+    args, rest = parser.parse_known_args()
+    if args.node:
+        node_process(args.node, args.record, rest)
+        return
+    os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    os.environ.setdefault("ROS_DOMAIN_ID", str(1 + os.getpid() % 100))
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if args.profile != "none":
+        os.environ["FASTDDS_DEFAULT_PROFILES_FILE"] = os.environ["FASTRTPS_DEFAULT_PROFILES_FILE"] = args.profile
+    with tempfile.TemporaryDirectory() as folder:
+        result = measure(args, Path(folder))
+    result |= {"seconds": args.seconds, "rate_hz": args.rate, "odometry_hz": args.odometry, "core": args.core, "profile": Path(args.profile).name}
+    print(f"{WIDTH}×{HEIGHT} bgr8 at {args.rate:g} Hz, odometry {args.odometry:g} Hz, core {args.core}, profile {result['profile']}")
+    for name, row in result["ms"].items():
+        print(f"  {name:30s} p50 {row['p50']:6.1f} ms   p99 {row['p99']:6.1f} ms   max {row['max']:6.1f} ms")
+    print(f"  images {result['images']}, dropped {result['dropped']}; cores: node {result['node_cores']:.2f}, publisher {result['publisher_cores']:.2f}")
+    print(f"  in the inference thread, p50: {', '.join(f'{k} {v:.2f} ms' for k, v in result['stage_p50_ms'].items() if v is not None)}")
+    if args.out:
+        args.out.write_text(json.dumps(result, indent=1))
+
+
+if __name__ == "__main__":
+    main()
