@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -138,8 +139,9 @@ class World:
     def close(self) -> None:
         """End the test's node."""
         self.executor.shutdown(timeout_sec=5.0)
-        self.context.try_shutdown()
         self._thread.join(5.0)
+        self.node.destroy_node()
+        self.context.try_shutdown()
 
     # ── out of the node under test ───────────────────────────────────────────────────────────────────────────────────────────
 
@@ -368,7 +370,9 @@ class Host:
         self.executor.shutdown(timeout_sec=5.0)
         self._thread.join(5.0)
         self.node.destroy_node()
+        del self.node
         self.context.try_shutdown()
+        gc.collect()  # or the participant lives on in the graph until the garbage collector passes by
 
     def says(self, code: str) -> str:
         """The text of a condition that holds now, empty otherwise."""

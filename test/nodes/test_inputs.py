@@ -80,7 +80,7 @@ def test_camera_from_a_file_needs_no_camera_info(host: Any, world: Any, tmp_path
     w.drive(20.0, info=False, until=lambda: len(tokens) >= 2)
     assert tokens
     assert (tokens[-1].camera_id, tokens[-1].canonical) == ("world_front", True)
-    assert h.node.tokenizing._mount.source == "yaml"
+    assert h.node.tokenizing._camera.mount_source == "yaml"
 
 
 def test_without_a_mount_there_are_no_tokens_and_diagnostics_say_how_to_give_one(host: Any, world: Any) -> None:
@@ -145,7 +145,7 @@ def test_incompatible_qos_names_both_sides_and_an_override_repairs_it(host: Any,
 
     def send() -> bool:
         publisher.publish(route("odom"))
-        return h2.node.planning._commands.route_frame_id == "odom" if h2.node.active else False
+        return h2.node.planning._commands.source.route_frame_id == "odom" if h2.node.active else False
 
     assert w2.wait(send)
     assert not w2.says("qos_incompatible")

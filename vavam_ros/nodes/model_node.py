@@ -11,9 +11,8 @@ import os
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import rclpy
 import torch
@@ -23,19 +22,17 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.lifecycle.publisher import LifecyclePublisher
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
-from vavam_ros.core.artifact import ModelCard
 from vavam_ros.core.contracts import ConfigError, VavamError
-from vavam_ros.core.model import VaVAM
-from vavam_ros.core.tokenizer import VQ16
 from vavam_ros.nodes.conditions import Level
 from vavam_ros.nodes.diagnostics import Board, Timings
+from vavam_ros.nodes.node_part import Loaded, NodePart, chosen_device
 from vavam_ros.nodes.odometry_input import OdometryInput
 from vavam_ros.nodes.parameter_table import rows_of
 from vavam_ros.nodes.parameters import Parameters, Part
 from vavam_ros.nodes.pulse import Pulse
+from vavam_ros.nodes.qos import OVERRIDABLE, keep_last, qos_mismatch
 from vavam_ros.nodes.topic_monitor import TopicMonitor
 from vavam_ros.nodes.worker import Worker
 
@@ -46,58 +43,6 @@ except ImportError:  # humble
 
 CONFIGURE_ERRORS = (VavamError, RuntimeError, OSError, ValueError, MemoryError)
 CLOCK_JUMP_BACK_NS = -100_000_000
-_POLICIES = (QoSPolicyKind.HISTORY, QoSPolicyKind.DEPTH, QoSPolicyKind.RELIABILITY, QoSPolicyKind.DURABILITY)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Loaded:
-    """What a node read from the model directory. Parts that it does not run are None."""
-
-    card: ModelCard
-    device: torch.device
-    dtype: torch.dtype
-    tokenizer: VQ16 | None = None
-    model: VaVAM | None = None
-
-    @property
-    def clock(self) -> Callable[[], float]:
-        """For stage times: seconds, after the device has finished what it was given."""
-
-        def synchronised() -> float:
-            torch.cuda.synchronize(self.device)
-            return time.perf_counter()
-
-        return synchronised if self.device.type == "cuda" else time.perf_counter
-
-
-class NodePart(Protocol):
-    """Half of the pipeline inside a node: `tokenizing.Tokenizing` or `planning.Planning`."""
-
-    worker: Worker[Any] | None
-
-    def start(self) -> Worker[Any]:
-        """Start the inference thread."""
-
-    def build(self, loaded: Loaded) -> None:
-        """Make what runs, and warm it up. Called in the inference thread."""
-
-    def advertise(self) -> None:
-        """Create the publishers."""
-
-    def activate(self) -> None:
-        """Subscribe."""
-
-    def deactivate(self) -> None:
-        """Unsubscribe; stay warm."""
-
-    def cleanup(self) -> None:
-        """End the thread and let go of everything."""
-
-    def reset(self) -> None:
-        """Forget the past: time jumped, or the odometry began anew. What is in flight is discarded."""
-
-    def report(self) -> None:
-        """Bring the board up to date, once a second."""
 
 
 class ModelNode(LifecycleNode):
@@ -139,19 +84,14 @@ class ModelNode(LifecycleNode):
         self, msg_type: Any, monitor: TopicMonitor, callback: Callable[[Any], None], *, depth: int, reliable: bool, latched: bool = False
     ) -> Subscriber:
         """A message_filters subscriber whose QoS can be overridden and whose QoS mismatches are reported."""
-        qos = QoSProfile(
-            history=HistoryPolicy.KEEP_LAST,
-            depth=depth,
-            reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
-            durability=DurabilityPolicy.TRANSIENT_LOCAL if latched else DurabilityPolicy.VOLATILE,
-        )
+        qos = keep_last(depth, reliable=reliable, latched=latched)
         subscriber = Subscriber(
             self,
             msg_type,
             monitor.given,
             qos_profile=qos,
             event_callbacks=SubscriptionEventCallbacks(incompatible_qos=partial(self._on_incompatible_qos, monitor)),
-            qos_overriding_options=QoSOverridingOptions(_POLICIES),
+            qos_overriding_options=QoSOverridingOptions(OVERRIDABLE),
         )
         monitor.requested = subscriber.sub.qos_profile
         subscriber.registerCallback(callback)
@@ -164,8 +104,8 @@ class ModelNode(LifecycleNode):
 
     def advertise(self, msg_type: Any, topic: str, *, depth: int = 1) -> LifecyclePublisher[Any]:
         """A reliable publisher that is silent while the node is not active."""
-        qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=depth, reliability=ReliabilityPolicy.RELIABLE)
-        return self.create_lifecycle_publisher(msg_type, topic, qos, qos_overriding_options=QoSOverridingOptions(_POLICIES))
+        qos = keep_last(depth, reliable=True)
+        return self.create_lifecycle_publisher(msg_type, topic, qos, qos_overriding_options=QoSOverridingOptions(OVERRIDABLE))
 
     def reset_all(self, what: str, *, keep_odometry: bool) -> None:
         """Flush tokens, plans and, unless it began anew by itself, odometry; discard what is in flight."""
@@ -209,7 +149,7 @@ class ModelNode(LifecycleNode):
         return super().on_configure(state)
 
     def _configure(self) -> None:
-        device, dtype = self._device(), getattr(torch, self.parameters.text("dtype"))
+        device, dtype = chosen_device(self.parameters), getattr(torch, self.parameters.text("dtype"))
         workers = [part.start() for part in self.parts]
         found: list[Loaded] = []
         self._run_in(workers[-1], "reading the model", lambda: found.append(self.load(device, dtype)))
@@ -236,21 +176,6 @@ class ModelNode(LifecycleNode):
                 raise call.error
         finally:
             self._stage = None
-
-    def _device(self) -> torch.device:
-        text = self.parameters.text("device")
-        if not self.parameters.text("model_dir"):
-            raise ConfigError("parameter model_dir is empty: give a model directory (`vavam convert` makes one)")
-        if text == "auto":
-            return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        try:
-            device = torch.device(text)
-        except RuntimeError as e:
-            raise ConfigError(f"parameter device: got {text!r}, expected auto, cpu, cuda or cuda:<n>") from e
-        if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-            seen = torch.cuda.device_count()
-            raise ConfigError(f"parameter device: got {text!r}, but torch {torch.__version__} sees {seen} CUDA devices; run `vavam doctor`")
-        return device
 
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Subscribe and publish."""
@@ -325,7 +250,7 @@ class ModelNode(LifecycleNode):
     def check_qos(self, monitors: Sequence[TopicMonitor]) -> None:
         """Compare both sides of these topics and report the first pair that does not match."""
         for m in monitors:
-            problems = [problem for info in self.get_publishers_info_by_topic(m.topic) for problem in [_mismatch(m.requested, info)] if problem]
+            problems = [problem for info in self.get_publishers_info_by_topic(m.topic) for problem in [qos_mismatch(m.requested, info)] if problem]
             m.qos_problem = "; ".join("publisher {publisher} offers {policy} {offered}, {requested} requested".format(**p) for p in problems)
             if problems:
                 self.board.state("qos_incompatible", True, topic=m.topic, **problems[0])
@@ -351,17 +276,6 @@ class ModelNode(LifecycleNode):
         workers = [part.worker for part in self.parts if part.worker is not None]
         ended = [worker.stop(timeout_s=10.0) for worker in workers]
         return all(ended)
-
-
-def _mismatch(requested: QoSProfile, info: Any) -> dict[str, str] | None:
-    """What of a publisher's QoS falls short of a request, with both sides; None when they match."""
-    offered = info.qos_profile
-    publisher = f"{info.node_namespace.rstrip('/')}/{info.node_name}"
-    if requested.reliability == ReliabilityPolicy.RELIABLE and offered.reliability == ReliabilityPolicy.BEST_EFFORT:
-        return {"publisher": publisher, "policy": "RELIABILITY", "offered": "BEST_EFFORT", "requested": "RELIABLE"}
-    if requested.durability == DurabilityPolicy.TRANSIENT_LOCAL and offered.durability == DurabilityPolicy.VOLATILE:
-        return {"publisher": publisher, "policy": "DURABILITY", "offered": "VOLATILE", "requested": "TRANSIENT_LOCAL"}
-    return None
 
 
 def run(make_node: Callable[[], ModelNode], args: Sequence[str] | None) -> None:

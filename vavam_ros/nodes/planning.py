@@ -12,27 +12,25 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import rclpy.time
 from nav_msgs.msg import Path
 from std_msgs.msg import Float64
-from tf2_ros import Buffer, TransformException, TransformListener
 from visualization_msgs.msg import MarkerArray
 
-from vavam_ros.core.command import CommandSource
-from vavam_ros.core.contracts import F64, NS_PER_S, Command, DensePath, InputError, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
+from vavam_ros.core.contracts import NS_PER_S, Command, DensePath, InputError, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
 from vavam_ros.core.geometry import place_path, stop_path, to_base_link
 from vavam_ros.core.pipeline import Planner, PlannerConfig, PlanScheduler
 from vavam_ros.core.token_ring import RingConfig
 from vavam_ros.core.validation import Limits
-from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
+from vavam_ros.msg import FrameTokens, TrajectorySamples
 from vavam_ros.nodes import convert, visual
+from vavam_ros.nodes.command_input import CommandInput
 from vavam_ros.nodes.parameter_table import LIMIT_NAMES
 from vavam_ros.nodes.topic_monitor import likely_cause
 from vavam_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
-    from vavam_ros.nodes.model_node import Loaded, ModelNode
-    from vavam_ros.nodes.parameters import Parameters
+    from vavam_ros.nodes.model_node import ModelNode
+    from vavam_ros.nodes.node_part import Loaded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -54,7 +52,6 @@ class Planning:
         self._planner: Planner | None = None
         self._scheduler: PlanScheduler | None = None
         self._subscriptions: list[Any] = []
-        self._listener: TransformListener | None = None
         self._plan: Plan | None = None
         self._had_plan = False
         self._last_path: DensePath | None = None
@@ -87,7 +84,7 @@ class Planning:
             card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=p.number("plan_rate_hz"), ring=ring
         )
         self._full_context = card.spec.video.frames
-        self._commands = _command_source(p, card.command_rule)
+        self._commands = CommandInput(self._node, card.command_rule)
         self._planner.warm_up()
 
     def advertise(self) -> None:
@@ -108,13 +105,7 @@ class Planning:
         self._tokens = node.monitor("~/tokens") if self._subscribe_tokens else None
         if self._tokens is not None:
             self._subscriptions.append(node.subscribe(FrameTokens, self._tokens, self._on_tokens, depth=10, reliable=True))
-        if self._commands.mode == "topic":
-            self._command = node.monitor("~/command")
-            self._subscriptions.append(node.subscribe(DrivingCommand, self._command, self._on_command, depth=1, reliable=True))
-        if self._commands.mode == "route":
-            self._route = node.monitor("~/route")
-            self._subscriptions.append(node.subscribe(Path, self._route, self._on_route, depth=1, reliable=True, latched=True))
-        self._buffer: Buffer | None = None
+        self._commands.activate()
         self._timer = node.create_timer(1.0 / p.number("path_rate_hz"), self._on_timer)
         self._timing = True
 
@@ -127,9 +118,7 @@ class Planning:
             self._timer.cancel()
             self._node.destroy_timer(self._timer)
             self._timing = False
-        if self._listener is not None:
-            self._listener.unregister()
-            self._listener = None
+            self._commands.deactivate()
 
     def cleanup(self) -> None:
         """End the thread and let go of the network."""
@@ -166,7 +155,6 @@ class Planning:
     def push(self, frame: TokenFrame) -> None:
         """Take in a frame and, when a plan is due, hand it to the inference thread. Any thread; never waits for work."""
         board = self._node.board
-        T_odom_route = self._route_transform(frame.pose.odom_frame_id)
         with self._lock:
             scheduler, worker = self._scheduler, self.worker
             if scheduler is None or worker is None:
@@ -186,49 +174,8 @@ class Planning:
             if isinstance(window, Waiting):
                 self._waiting = window
                 return
-            try:
-                command, why = self._commands.at(frame.stamp_ns, frame.pose, T_odom_route=T_odom_route)
-            except InputError as e:
-                board.event("bad_route", error=e)
-                command, why = Command.STRAIGHT, "the route cannot be used"
-            chosen = self._commands.mode == "fixed" or why == "topic" or why.startswith("route at")
-            board.state("command_default", not chosen, why=why)
-            board.put("output", command=command.name, command_why=why)
+            command = self._commands.at(frame)
             worker.submit(PlanJob(window=window, command=command))
-
-    def _on_command(self, msg: DrivingCommand) -> None:
-        stamp = convert.stamp_ns(msg.header)
-        self._command.seen(stamp)
-        try:
-            command = convert.command(msg)
-        except InputError as e:
-            self._node.board.event("bad_command", error=e)
-            return
-        with self._lock:  # commands are often published without a stamp: then they count from now
-            self._commands.set_command(command, stamp or self._node.now_ns)
-
-    def _on_route(self, msg: Path) -> None:
-        self._route.seen(convert.stamp_ns(msg.header))
-        try:
-            xy = convert.route_xy(msg)
-            with self._lock:
-                self._commands.set_route(xy, msg.header.frame_id)
-        except InputError as e:
-            self._node.board.event("bad_route", error=e)
-
-    def _route_transform(self, odom_frame: str) -> F64 | None:
-        """T_odom_route from TF, where the route is given in another frame; None where it is not needed, or not there (a FrameError follows)."""
-        route_frame = self._commands.route_frame_id if self._scheduler is not None and self._commands.mode == "route" else None
-        if route_frame is None or route_frame == odom_frame:
-            return None
-        if self._listener is None:
-            self._buffer = Buffer()
-            self._listener = TransformListener(self._buffer, self._node)
-        assert self._buffer is not None
-        try:
-            return convert.transform_T(self._buffer.lookup_transform(odom_frame, route_frame, rclpy.time.Time()))
-        except (TransformException, InputError):
-            return None
 
     # ── inference thread ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -346,12 +293,3 @@ class Planning:
             cause = "see [bad_tokens]"
         table = " | ".join(m.row(self._tokens.last_stamp_ns) for m in topics)
         board.state("not_paired", lost, seconds=idle_s, cause=cause, table=table)
-
-
-def _command_source(p: Parameters, model_rule: str) -> CommandSource:
-    return CommandSource(
-        mode=cast(Literal["topic", "route", "fixed"], p.text("command_source")),
-        fixed=Command[p.text("fixed_command").upper()],
-        timeout_s=p.number("command_timeout_s"),
-        rule=p.text("command_rule") or model_rule,
-    )

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 
 from vavam_ros.core.artifact import load_tokenizer, read_card, require_domain
-from vavam_ros.nodes.model_node import Loaded, ModelNode, run
+from vavam_ros.nodes.model_node import ModelNode, run
+from vavam_ros.nodes.node_part import Loaded
 from vavam_ros.nodes.tokenizing import Tokenizing
 
 

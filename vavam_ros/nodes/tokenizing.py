@@ -15,22 +15,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from message_filters import ApproximateTimeSynchronizer, TimeSynchronizer
-from rclpy.clock import Clock, ClockType
+from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # humble has no rclpy.clock_type
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-from vavam_ros.core.camera import CameraModel, CanonicalCamera, MountChoice, ViewTransform, effective_stamp_ns
-from vavam_ros.core.contracts import NS_PER_S, U8, CameraError, ConfigError, EgoPose, EncodingError, InputError, TokenFrame, Waiting, WaitReason
+from vavam_ros.core.camera import CameraModel, CanonicalCamera, ViewTransform, effective_stamp_ns
+from vavam_ros.core.contracts import NS_PER_S, U8, CameraError, ConfigError, EgoPose, EncodingError, TokenFrame, Waiting, WaitReason
 from vavam_ros.core.pacing import RateGate
 from vavam_ros.core.pipeline import FrameEncoder
 from vavam_ros.core.token_ring import FrozenDetector
 from vavam_ros.msg import FrameTokens
 from vavam_ros.nodes import convert
-from vavam_ros.nodes.mounting import Mounting
+from vavam_ros.nodes.camera_input import CameraInput
 from vavam_ros.nodes.topic_monitor import likely_cause
 from vavam_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
-    from vavam_ros.nodes.model_node import Loaded, ModelNode
+    from vavam_ros.nodes.model_node import ModelNode
+    from vavam_ros.nodes.node_part import Loaded
 
 JUMP_BACK_NS = NS_PER_S  # an image older than the newest by more is time that jumped back
 PENDING = 8  # images that wait for odometry at once
@@ -77,7 +78,6 @@ class Tokenizing:
         self._lock = threading.Lock()  # makes "is it still current?" and the publication of a result one step
         self._encoder: FrameEncoder | None = None
         self._subscriptions: list[Any] = []
-        self._mounting: Mounting | None = None
         self.pictures: deque[ModelPicture] = deque(maxlen=4)
         self._generation = 0
         self.frames = 0
@@ -121,11 +121,7 @@ class Tokenizing:
         self.reset()
         self._rate_hz = -1.0
         self._frozen = FrozenDetector(after=p.integer("frozen_after"), min_speed_mps=p.number("frozen_min_speed_mps"))
-        self._camera: CameraModel | None = None
-        self._camera_key: tuple[Any, ...] | None = None
-        self._source: CameraModel | None = None
-        self._mount: MountChoice | None = None
-        self._mounting = Mounting(node, self._canonical, self._yaml.T_ego_camera if self._yaml else None) if self._mode == "warp" else None
+        self._camera = CameraInput(node, self._canonical, self._yaml, from_topic=self._from_topic)
         self._usable_s = time.monotonic()
         compressed = p.text("image_transport") == "compressed"
         self._image = node.monitor("~/image", "/compressed" if compressed else "")
@@ -143,7 +139,6 @@ class Tokenizing:
             self._sync.registerCallback(self._on_pair)
         else:
             self._sync = None
-            self._camera = self._yaml
             image.registerCallback(self._on_image)
         assert node.odometry is not None
         node.odometry.on_arrival.append(self._drain)
@@ -155,12 +150,10 @@ class Tokenizing:
         for subscription in self._subscriptions:
             self._node.unsubscribe(subscription)
         if self._subscriptions:
+            self._camera.destroy()
             self._timer.cancel()
             self._node.destroy_timer(self._timer)
         self._subscriptions = []
-        if self._mounting is not None:
-            self._mounting.destroy()
-            self._mounting = None
 
     def cleanup(self) -> None:
         """End the thread and let go of the network."""
@@ -205,19 +198,8 @@ class Tokenizing:
             self._node.board.event("no_stamp", topic=self._info.topic)
 
     def _on_pair(self, image: Image | CompressedImage, info: CameraInfo) -> None:
-        key = convert.camera_key(info)
-        if key != self._camera_key:
-            try:
-                camera = convert.camera_model(info, rectified=self._node.parameters.flag("image_rectified"))
-            except CameraError as e:
-                self._camera = self._source = None
-                self._camera_key = None
-                self._node.board.event("camera_unusable", error=e)
-                return
-            if self._camera_key is not None:
-                self._node.board.event("camera_changed")
-            self._camera, self._camera_key, self._source = camera, key, None
-        self._on_image(image)
+        if self._camera.update(info):
+            self._on_image(image)
 
     def _on_image(self, msg: Image | CompressedImage) -> None:
         """An image whose camera is known (or not needed)."""
@@ -229,10 +211,10 @@ class Tokenizing:
         effective = effective_stamp_ns(stamp, offset_s)
         if not self._gate().due(effective):
             return
-        if self._mode == "warp" and self._source is None and not self._mount_camera(msg.header.frame_id):
+        if self._mode == "warp" and not self._camera.mount(msg.header.frame_id):
             return
         deadline = time.monotonic() + p.number("odometry_wait_s")
-        self._pending.append(_Pending(msg=msg, stamp_ns=effective, offset_ns=effective - stamp, source=self._source, deadline_s=deadline))
+        self._pending.append(_Pending(msg=msg, stamp_ns=effective, offset_ns=effective - stamp, source=self._camera.source, deadline_s=deadline))
         self._timer.reset()
         self._drain()
 
@@ -248,23 +230,6 @@ class Tokenizing:
         if rate_hz != self._rate_hz:  # changed live, or reset
             self._rate_hz, self._pace = rate_hz, RateGate(rate_hz)
         return self._pace
-
-    def _mount_camera(self, image_frame: str) -> bool:
-        """Give the camera its mounting. False while TF has not given it, or when there is none."""
-        assert self._mounting is not None
-        assert self._camera is not None
-        p, odometry = self._node.parameters, self._node.odometry
-        newest = odometry.newest if odometry is not None else None
-        base = p.text("base_frame_id") or (newest.base_frame_id if newest is not None else None)
-        try:
-            self._mount = self._mounting.choice(image_frame or self._camera.frame_id, base)
-            if self._mount is None and self._node.board.is_active("mount_waiting"):
-                return False
-            self._source = self._camera.mounted(self._mount.T_ego_camera if self._mount is not None else None)
-        except (CameraError, InputError) as e:
-            self._node.board.event("camera_unusable", error=e)
-            return False
-        return True
 
     def _drain(self) -> None:
         """Hand over every image whose pose is known by now; give up on those that waited too long."""
@@ -364,8 +329,8 @@ class Tokenizing:
         board.put("output", token_frames=self.frames)
         encoder = self._encoder
         if encoder is not None and self._has_view:
-            mount = self._mount.source if self._mount is not None else "none"
-            board.put("model", camera_id=encoder.view.camera_id, coverage=float(encoder.view.coverage), mount=mount, epoch=encoder.epoch)
+            view = encoder.view
+            board.put("model", camera_id=view.camera_id, coverage=float(view.coverage), mount=self._camera.mount_source, epoch=encoder.epoch)
         board.state("not_canonical", self._mode == "resize")
         missing = [m.topic for m in topics if m.count == 0]
         board.state("waiting", bool(missing), reason=f"nothing on {', '.join(missing)}")

@@ -11,7 +11,8 @@ from sensor_msgs.msg import Image
 from vavam_ros.core.artifact import load_artifact, read_card, require_domain
 from vavam_ros.core.contracts import Plan
 from vavam_ros.nodes import convert, visual
-from vavam_ros.nodes.model_node import Loaded, ModelNode, run
+from vavam_ros.nodes.model_node import ModelNode, run
+from vavam_ros.nodes.node_part import Loaded
 from vavam_ros.nodes.planning import Planning
 from vavam_ros.nodes.tokenizing import Tokenizing
 
