@@ -28,11 +28,10 @@ def test_nodes_and_replay_plan_the_same(tmp_path: Path) -> None:
     model, drive = tmp_path / "model", tmp_path / "drive.mcap"
     random_artifact(model, TINY)
     write_clip(drive, clip_for(CanonicalCamera.from_dict(read_card(model).canonical_camera), width=320, duration_s=10.0))
-    # resize: the nodes begin to listen to /tf_static with the first picture, which under warp therefore gives no tokens
-    heard, status = demo.play_live(model, drive, "resize", 30.0)
+    heard, status = demo.play_live(model, drive, "warp", 30.0)
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
-    options = ["--model", str(model), "--out", str(tmp_path / "plan.mcap"), "--samples", str(demo.SAMPLES), "--device", "cpu", "--camera-mode", "resize"]
+    options = ["--model", str(model), "--out", str(tmp_path / "plan.mcap"), "--samples", str(demo.SAMPLES), "--device", "cpu", "--camera-mode", "warp"]
     plans = replay.replay(parser.parse_args([str(drive), *options])).log.plans
     assert status == 0
     assert len(heard.paths) > 0

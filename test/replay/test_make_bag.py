@@ -100,9 +100,9 @@ def test_bad_tables_are_named(tmp_path: Path, content: str, expected: str) -> No
         read_ego_csv(tmp_path / "ego.csv")
 
 
-def test_missing_folder_is_an_error_not_a_bag(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(tmp_path / "nothing", "--out", tmp_path / "b.mcap") == 1
-    assert "no such folder" in capsys.readouterr().err
+def test_missing_folder_is_an_error_not_a_bag(tmp_path: Path) -> None:
+    with pytest.raises(FolderError, match="no such folder"):
+        run(tmp_path / "nothing", "--out", tmp_path / "b.mcap")
     assert not (tmp_path / "b.mcap").exists()
 
 

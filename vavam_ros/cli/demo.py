@@ -49,33 +49,28 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when Paths came from the live nodes and the report is written; 1 otherwise."""
+    """0 when Paths came from the live nodes and the report is written; 1 otherwise. Raises VavamError."""
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     print("vavam demo: the weights are UNTRAINED (random). The paths mean nothing; what is shown is that they arrive.")
-    try:
-        card = random_artifact(out / "model")
-        drive, real = out / "drive.mcap", _real_clip(args)
-        if real is None:
-            write_clip(drive, clip_for(CanonicalCamera.from_dict(card.canonical_camera), duration_s=args.duration_s), overwrite=True)
-            print(f"drive: a drawn road of {args.duration_s:g} s → {drive}")
-        else:
-            print(f"drive: {real}")
-            if make_bag.run(_parse(make_bag, [str(real), "--out", str(drive), "--overwrite"])):
-                return 1
-        mode = "warp" if real is None else "resize"
-        heard, status = play_live(out / "model", drive, mode, args.duration_s)
-        print(f"live: {len(heard.paths)} Paths and {len(heard.samples)} sets of samples from the nodes (exit status {status})")
-        for t, poses, x, y in heard.paths[:SHOWN_PATHS]:
-            print(f"  Path at {t:.2f} s: {poses} poses, the last at x {x:.1f} m, y {y:.1f} m")
-        options = ["--model", str(out / "model"), "--out", str(out / "plan.mcap"), "--overwrite", "--report", str(out / "report")]
-        options += ["--camera-mode", mode, "--samples", str(SAMPLES), "--device", "cpu", "--limit-s", str(args.duration_s)]
-        replay_args = _parse(replay, [str(drive), *options])
-        result = replay.replay(replay_args)
-        replay.print_result(replay_args, result)
-    except VavamError as e:
-        print(f"demo: {type(e).__name__}: {e}", file=sys.stderr)
-        return 1
+    card = random_artifact(out / "model")
+    drive, real = out / "drive.mcap", _real_clip(args)
+    if real is None:
+        write_clip(drive, clip_for(CanonicalCamera.from_dict(card.canonical_camera), duration_s=args.duration_s), overwrite=True)
+        print(f"drive: a drawn road of {args.duration_s:g} s → {drive}")
+    else:
+        print(f"drive: {real}")
+        make_bag.run(_parse(make_bag, [str(real), "--out", str(drive), "--overwrite"]))
+    mode = "warp" if real is None else "resize"
+    heard, status = play_live(out / "model", drive, mode, args.duration_s)
+    print(f"live: {len(heard.paths)} Paths and {len(heard.samples)} sets of samples from the nodes (exit status {status})")
+    for t, poses, x, y in heard.paths[:SHOWN_PATHS]:
+        print(f"  Path at {t:.2f} s: {poses} poses, the last at x {x:.1f} m, y {y:.1f} m")
+    options = ["--model", str(out / "model"), "--out", str(out / "plan.mcap"), "--overwrite", "--report", str(out / "report")]
+    options += ["--camera-mode", mode, "--samples", str(SAMPLES), "--device", "cpu", "--limit-s", str(args.duration_s)]
+    replay_args = _parse(replay, [str(drive), *options])
+    result = replay.replay(replay_args)
+    replay.print_result(replay_args, result)
     equal, common = compare(heard.samples, result.log.plans)
     print(f"live and offline: {equal} of {common} common stamps have bit-equal samples ({len(result.log.plans)} planned offline)")
     print(f"open {out / 'report' / 'index.html'}; bags: {drive}, {out / 'plan.mcap'}. The weights were untrained.")

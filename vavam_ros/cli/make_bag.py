@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from vavam_ros.bags import POSE_QUALITIES, BagWriter
 from vavam_ros.core.camera_model import Mount
-from vavam_ros.core.contracts import F64, NS_PER_S, Command, VavamError
+from vavam_ros.core.contracts import F64, NS_PER_S, Command
 from vavam_ros.replay import messages
 from vavam_ros.replay.folder import (
     PICTURE_SUFFIXES,
@@ -81,16 +80,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Make the bag; 0 when it is there, 1 with a message on stderr when it cannot be made."""
-    try:
-        _make(args)
-    except VavamError as e:
-        print(f"make-bag: {e}", file=sys.stderr)
-        return 1
-    return 0
-
-
-def _make(args: argparse.Namespace) -> None:
+    """Make the bag; 0 when it is there. Raises VavamError."""
     ego_csv = args.ego or find_ego_csv(args.folder)
     meta = read_json(args.folder / "meta.json")
     start_ns = args.start_ns if args.start_ns is not None else round(float(meta.get("t0_boot_s", 1.0)) * NS_PER_S)
@@ -110,6 +100,7 @@ def _make(args: argparse.Namespace) -> None:
     for note in (*table.notes, *(camera.notes if camera else ("no CameraInfo written: replay needs --camera or --camera-mode resize",)), mount_note):
         print(f"  note: {note}")
     print(f"  left out: {summary.pictures_without_row} pictures without a row; rows without a picture: {summary.rows_without_picture}")
+    return 0
 
 
 def _mount(stated: list[float] | None, camera: FolderCamera | None) -> tuple[F64, str]:

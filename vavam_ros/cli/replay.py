@@ -16,7 +16,7 @@ from tqdm import tqdm
 from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.core.artifact import LoadedArtifact, load_artifact
 from vavam_ros.core.camera import CanonicalCamera, Mount
-from vavam_ros.core.contracts import NS_PER_S, Command, ConfigError, VavamError
+from vavam_ros.core.contracts import NS_PER_S, Command, ConfigError
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
 from vavam_ros.replay.evaluate import evaluate, table
 from vavam_ros.replay.inputs import BagInputs, CameraChoice, CameraSource, TopicChoice, find_inputs
@@ -65,14 +65,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when the bag is written; 1 with a message when it cannot be made; 130 when interrupted, with a partial bag."""
+    """0 when the bag is written; 130 when interrupted, with a partial bag. Raises VavamError."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         result = replay(args)
-    except VavamError as e:
-        print(f"replay: {type(e).__name__}: {e}", file=sys.stderr)
-        return 1
     except KeyboardInterrupt:
         print(f"replay: interrupted; what was planned so far is in {BagWriter(args.out).partial_path}", file=sys.stderr)
         return 130

@@ -32,6 +32,7 @@ class Mounting:
         self._listener: TransformListener | None = None
         if self._parameter is None and p.flag("camera_mount_from_tf"):
             self._buffer = Buffer()
+            self._listener = TransformListener(self._buffer, node)  # from the start, so that a mount published before the first image is there for it
 
     def destroy(self) -> None:
         """Stop listening to TF."""
@@ -62,7 +63,7 @@ class Mounting:
             assert self._buffer is not None
             if not (base_frame and camera_frame):
                 return None
-            if self._listener is None:
+            if self._listener is None:  # another camera than the one found before
                 self._listener = TransformListener(self._buffer, self._node)
             try:
                 transform = self._buffer.lookup_transform(base_frame, camera_frame, rclpy.time.Time())
