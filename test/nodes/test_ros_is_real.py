@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import array
+import fcntl
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,8 +83,10 @@ def test_tokens_and_raw_images_cross_from_another_process(listener: Any, talker:
     assert pictures[-1].data == array.array("B", bytes(range(250)) * (4320000 // 250))
 
 
-def test_this_run_is_alone_on_its_domain(listener: Any) -> None:
-    assert 1 <= int(os.environ["ROS_DOMAIN_ID"]) <= 100
+def test_this_run_holds_its_domain_alone() -> None:
+    """A second run on this machine cannot claim the same domain while this one lives."""
+    domain = int(os.environ["ROS_DOMAIN_ID"])
+    assert 1 <= domain <= 100
     assert os.environ["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
-    rclpy.spin_once(listener, timeout_sec=0.5)
-    assert listener.get_node_names() == ["listener"]
+    with (Path(tempfile.gettempdir()) / f"vavam_ros_domain_{domain}.lock").open("w") as lock, pytest.raises(BlockingIOError):
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
