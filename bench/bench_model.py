@@ -2,7 +2,7 @@
 
     python bench/bench_model.py --out bench.json [--size S] [--repeats 3] [--threads N] [--layers N]
 
-Each ratio is of medians of interleaved repeats, so that what else runs on the machine hits both sides alike. Shape letters as in core/model.py.
+Each ratio is of medians of interleaved repeats, so that what else runs on the machine hits both sides alike. Shape letters as in core/model/network.py.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from vavam_ros.core.kv_context import Context
-from vavam_ros.core.model import Block, VaVAM, VideoModel, init_weights, norm
+from vavam_ros.core.model.kv_context import Context
+from vavam_ros.core.model.network import Block, VaVAM, VideoModel, init_weights, norm
 from vavam_ros.core.spec import PRESETS, ModelSpec
 
 SAMPLES = 8

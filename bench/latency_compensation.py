@@ -19,7 +19,7 @@ import numpy as np
 
 from vavam_ros.core import geometry
 from vavam_ros.core.contracts import F64, NS_PER_S, Command, DensePath, EgoPose, OdometrySample, Plan, Selection, Waiting
-from vavam_ros.core.odometry import OdometryConfig, OdometryHistory
+from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory
 
 DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "results" / "latency_compensation.md"
 START_NS = 1_700_000_000 * NS_PER_S

@@ -12,11 +12,11 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
-from vavam_ros.core import artifact as artifacts
+from vavam_ros.core.artifact import directory as artifacts
 from vavam_ros.core.artifact import load_artifact, load_tokenizer, load_video_artifact, random_artifact, read_card, save_artifact, tokenizer_for
+from vavam_ros.core.artifact.model_card import ModelCard, require_domain
 from vavam_ros.core.camera import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import ArtifactError, ConfigError, DivisorError, DomainError, GoldenMismatchError
-from vavam_ros.core.model_card import ModelCard, require_domain
 from vavam_ros.core.spec import SMALL, VAVAM_S, ActionSpec, ModelSpec, VideoSpec, with_name
 from vavam_ros.core.tokenizer import VQ16_RELEASED, VQ16_SMALL
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from vavam_ros.core.camera import Lens
+from vavam_ros.core.camera.lens import checked_distortion, scale_intrinsics
 from vavam_ros.core.contracts import CameraError
-from vavam_ros.core.lens import checked_distortion, scale_intrinsics
 
 K = np.array([[900.0, 0.0, 641.5], [0.0, 880.0, 355.25], [0.0, 0.0, 1.0]])
 LENSES = {

@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from vavam_ros.core.checkpoints import open_checkpoint
 from vavam_ros.core.contracts import ArtifactError, ConfigError, DivisorError
 from vavam_ros.core.model import VaVAM
-from vavam_ros.core.mup_shapes import action_shapes, check_base_shapes, video_shapes
 from vavam_ros.core.spec import VAVAM_B, VAVAM_L, VAVAM_S, ModelSpec
+from vavam_ros.core.upstream.checkpoints import open_checkpoint
+from vavam_ros.core.upstream.mup_shapes import action_shapes, check_base_shapes, video_shapes
 
 _spec = importlib.util.spec_from_file_location("upstream_files", Path(__file__).with_name("upstream_files.py"))
 assert _spec is not None

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vavam_ros.core.command import RULES, CommandRule, CommandSource, command_from_lateral, command_from_route, explain_route, named_rule
 from vavam_ros.core.contracts import Command, ConfigError, EgoPose, FrameError, InputError
 from vavam_ros.core.geometry import planar_T
+from vavam_ros.core.planning.command import RULES, CommandRule, CommandSource, command_from_lateral, command_from_route, explain_route, named_rule
 
 S = 1_000_000_000
 LEFT, RIGHT, STRAIGHT = Command.LEFT, Command.RIGHT, Command.STRAIGHT

@@ -17,7 +17,7 @@ from vavam_ros.cli import convert, inspect
 from vavam_ros.core.artifact import load_artifact, load_video_artifact, random_artifact, read_card, tokenizer_for
 from vavam_ros.core.contracts import ArtifactError, ConfigError, DivisorError
 from vavam_ros.core.tokenizer import VQ16, tokenizer_identity
-from vavam_ros.core.tokenizer_init import init_tokenizer
+from vavam_ros.core.tokenizer.random_init import init_tokenizer
 
 _spec = importlib.util.spec_from_file_location("upstream_files", Path(__file__).with_name("upstream_files.py"))
 assert _spec is not None

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_ros.core.flow import euler, euler_states, interpolant, plan_noise, sample_time_beta, sample_time_uniform, target_velocity, time_grid
+from vavam_ros.core.model.flow import euler, euler_states, interpolant, plan_noise, sample_time_beta, sample_time_uniform, target_velocity, time_grid
 
 SIGMA = 0.001
 

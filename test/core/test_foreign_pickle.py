@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from vavam_ros.core.contracts import ArtifactError, ForeignPickleError
-from vavam_ros.core.foreign_pickle import ALLOWED, Archive, LazyTensor, plain
+from vavam_ros.core.upstream.foreign_pickle import ALLOWED, Archive, LazyTensor, plain
 
 
 def zipped(path: Path, data_pkl: bytes, **entries: bytes) -> Path:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError, TokenError
-from vavam_ros.core.generate import generate_frames, pick_token
 from vavam_ros.core.model import VideoModel, init_weights
+from vavam_ros.core.model.generate import generate_frames, pick_token
 from vavam_ros.core.spec import VideoSpec
 
 SPEC = VideoSpec(width=32, layers=2, head_size=8, vocabulary=23, frames=3, grid_h=2, grid_w=3, mup_base_width=16)

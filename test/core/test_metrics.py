@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_ros.core.metrics import ade_m, constant_turn_rate, constant_velocity, fde_m, min_ade_m, min_fde_m
+from vavam_ros.core.planning.metrics import ade_m, constant_turn_rate, constant_velocity, fde_m, min_ade_m, min_fde_m
 
 TRUTH = np.array([[1.0, 0.0], [2.0, 0.0], [3.0, 0.0]])
 

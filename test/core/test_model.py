@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from vavam_ros.core.contracts import ConfigError, TokenError
-from vavam_ros.core.generate import generate_frames
-from vavam_ros.core.key_table import native_to_upstream, upstream_to_native
-from vavam_ros.core.kv_context import action_mask, appended_mask, joint_mask
-from vavam_ros.core.model import VaVAM, VideoModel, action_attention, init_weights, video_attention
+from vavam_ros.core.model.generate import generate_frames
+from vavam_ros.core.model.kv_context import action_mask, appended_mask, joint_mask
+from vavam_ros.core.model.network import VaVAM, VideoModel, action_attention, init_weights, video_attention
 from vavam_ros.core.spec import VAVAM_S, ActionSpec, FlowSpec, ModelSpec, VideoSpec
+from vavam_ros.core.upstream.key_table import native_to_upstream, upstream_to_native
 
 SPEC = ModelSpec(
     name="tiny",

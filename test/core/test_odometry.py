@@ -9,7 +9,7 @@ import pytest
 
 from vavam_ros.core.contracts import ConfigError, EgoPose, OdometrySample, PoseQuality, Waiting, WaitReason
 from vavam_ros.core.geometry import integrate_twist, planar_T, pose_matrix, rotation_vector, yaw_of
-from vavam_ros.core.odometry import OdometryConfig, OdometryHistory, PushOutcome
+from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory, PushOutcome
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S

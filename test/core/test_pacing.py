@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_ros.core.pacing import RateGate
+from vavam_ros.core.history.pacing import RateGate
 
 S = 1_000_000_000
 

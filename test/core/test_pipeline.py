@@ -14,9 +14,9 @@ from vavam_ros.core.artifact import LoadedArtifact, load_artifact, random_artifa
 from vavam_ros.core.camera import CANONICAL_CAMERAS, ViewTransform
 from vavam_ros.core.contracts import NS_PER_S, CameraImage, Command, ConfigError, EgoPose, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
 from vavam_ros.core.geometry import planar_T
+from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
-from vavam_ros.core.token_ring import RingConfig
 
 CPU = torch.device("cpu")
 TINY = ModelSpec(

@@ -7,8 +7,8 @@ import pytest
 
 from vavam_ros.core.contracts import Command, ConfigError, EgoPose, Plan, Selection, Violation
 from vavam_ros.core.geometry import planar_T
-from vavam_ros.core.metrics import constant_turn_rate
-from vavam_ros.core.selection import continuity_error_m, select, spread_m
+from vavam_ros.core.planning.metrics import constant_turn_rate
+from vavam_ros.core.planning.selection import continuity_error_m, select, spread_m
 
 S = 1_000_000_000
 

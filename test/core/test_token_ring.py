@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from vavam_ros.core.contracts import ConfigError, EgoPose, TokenError, TokenFrame, Waiting, WaitReason, Window
-from vavam_ros.core.pacing import RateGate
+from vavam_ros.core.history.pacing import RateGate
+from vavam_ros.core.history.token_ring import FrozenDetector, RingConfig, RingOutcome, TokenRing, image_digest
 from vavam_ros.core.spec import SMALL
-from vavam_ros.core.token_ring import FrozenDetector, RingConfig, RingOutcome, TokenRing, image_digest
 
 S = 1_000_000_000
 T0 = 1_700_000_000 * S

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError, TokenError
 from vavam_ros.core.tokenizer import VQ16, VQ16_RELEASED, VQ16_SMALL, TokenizerSpec, check_codes, tokenizer_identity
-from vavam_ros.core.tokenizer_init import init_tokenizer
+from vavam_ros.core.tokenizer.random_init import init_tokenizer
 
 TINY = replace(VQ16_SMALL, channels=8, encoder_multipliers=(1, 1, 1, 1, 2), decoder_multipliers=(1, 1, 1, 2, 2), latent=16, codebook_size=64, groups=4)
 

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from vavam_ros.core.contracts import ArtifactError
-from vavam_ros.core.scripted_tokenizer import ScriptedTokenizer
 from vavam_ros.core.tokenizer import VQ16, VQ16_SMALL, TokenizerSpec, tokenizer_identity
-from vavam_ros.core.tokenizer_files import infer_spec, open_tokenizer
-from vavam_ros.core.tokenizer_init import init_tokenizer
+from vavam_ros.core.tokenizer.random_init import init_tokenizer
+from vavam_ros.core.upstream.scripted_tokenizer import ScriptedTokenizer
+from vavam_ros.core.upstream.tokenizer_files import infer_spec, open_tokenizer
 
 # Upstream ships TorchScript, which current versions of torch still write but advise against.
 pytestmark = [

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_ros.core.metrics import constant_turn_rate, constant_velocity
-from vavam_ros.core.validation import Limits, validate
+from vavam_ros.core.planning.metrics import constant_turn_rate, constant_velocity
+from vavam_ros.core.planning.validation import Limits, validate
 
 DT = 0.5
 LIMITS = Limits()

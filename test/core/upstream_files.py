@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from vavam_ros.core.key_table import native_to_upstream
 from vavam_ros.core.model import VaVAM, init_weights
-from vavam_ros.core.mup_shapes import action_shapes, video_shapes
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
+from vavam_ros.core.upstream.key_table import native_to_upstream
+from vavam_ros.core.upstream.mup_shapes import action_shapes, video_shapes
 
 TINY = ModelSpec(
     name="vavam-32",

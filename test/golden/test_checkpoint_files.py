@@ -17,9 +17,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vavam_ros.core.checkpoints import Upstream, open_checkpoint
 from vavam_ros.core.contracts import ConfigError, DivisorError
 from vavam_ros.core.model import VaVAM, VideoModel
+from vavam_ros.core.upstream.checkpoints import Upstream, open_checkpoint
 
 GOLDEN = Path(os.environ.get("VAVAM_GOLDEN", Path(__file__).parent / "vavam"))
 TOLERANCE = 1e-5  # of the largest magnitude

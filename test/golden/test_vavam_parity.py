@@ -22,12 +22,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor
 
-from vavam_ros.core.flow import interpolant, target_velocity
-from vavam_ros.core.generate import generate_frames
-from vavam_ros.core.key_table import native_to_upstream, upstream_to_native
-from vavam_ros.core.kv_context import action_mask, joint_mask
-from vavam_ros.core.model import VaVAM, next_token_loss, norm, time_embedding
+from vavam_ros.core.model.flow import interpolant, target_velocity
+from vavam_ros.core.model.generate import generate_frames
+from vavam_ros.core.model.kv_context import action_mask, joint_mask
+from vavam_ros.core.model.network import VaVAM, next_token_loss, norm, time_embedding
 from vavam_ros.core.spec import ActionSpec, FlowSpec, ModelSpec, VideoSpec
+from vavam_ros.core.upstream.key_table import native_to_upstream, upstream_to_native
 
 GOLDEN = Path(os.environ.get("VAVAM_GOLDEN") or Path(__file__).parent / "vavam")
 TOLERANCE = 1e-5

@@ -120,7 +120,7 @@ def test_the_nodes_of_a_vehicle_refuse_too(model: str) -> None:
 
 
 def test_keys_of_the_card_are_those_of_a_model() -> None:
-    from vavam_ros.core.model_card import Domain, ModelCard
+    from vavam_ros.core.artifact.model_card import Domain, ModelCard
 
     assert "synthetic_world" in get_args(Domain)
     assert {"domain", "trained"} <= set(ModelCard.__dataclass_fields__)

@@ -11,7 +11,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_ros.core.validation import Limits
+from vavam_ros.core.planning.validation import Limits
 from vavam_ros.nodes import conditions, parameters
 from vavam_ros.nodes.parameter_table import LIMIT_NAMES, ROWS, rows_of
 from vavam_ros.nodes.parameters import Parameters

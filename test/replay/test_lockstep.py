@@ -12,8 +12,8 @@ pytest.importorskip("rclpy")
 
 from vavam_ros.cli import demo, replay
 from vavam_ros.core.artifact import random_artifact
+from vavam_ros.core.artifact.model_card import read_card
 from vavam_ros.core.camera import CanonicalCamera
-from vavam_ros.core.model_card import read_card
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 from vavam_ros.replay.clip_bag import clip_for, write_clip
 

@@ -11,10 +11,10 @@ import pytest
 from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.cli import make_bag, replay
 from vavam_ros.core.artifact import random_artifact
+from vavam_ros.core.artifact.model_card import read_card
 from vavam_ros.core.camera import CanonicalCamera
 from vavam_ros.core.contracts import BagError, Command, ConfigError, CoverageError, EgoPose, Plan, PoseQuality, Selection
-from vavam_ros.core.model_card import read_card
-from vavam_ros.core.odometry import OdometryConfig
+from vavam_ros.core.history.odometry import OdometryConfig
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 from vavam_ros.replay import messages
 from vavam_ros.replay.clip_bag import clip_for, write_clip

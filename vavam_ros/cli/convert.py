@@ -15,14 +15,14 @@ from tqdm import tqdm
 
 from vavam_ros.cli.inspect import card_rows, parse_grid, print_rows
 from vavam_ros.core.artifact import save_artifact
+from vavam_ros.core.artifact.golden_check import sample_picture
+from vavam_ros.core.artifact.model_card import ModelCard
 from vavam_ros.core.camera import CANONICAL_CAMERAS, resize_like_upstream, to_model_input
-from vavam_ros.core.checkpoints import open_checkpoint
 from vavam_ros.core.contracts import U8, ArtifactError, ConfigError
-from vavam_ros.core.golden_check import sample_picture
-from vavam_ros.core.model_card import ModelCard
-from vavam_ros.core.scripted_tokenizer import ScriptedTokenizer
 from vavam_ros.core.spec import with_name
-from vavam_ros.core.tokenizer_files import open_tokenizer
+from vavam_ros.core.upstream.checkpoints import open_checkpoint
+from vavam_ros.core.upstream.scripted_tokenizer import ScriptedTokenizer
+from vavam_ros.core.upstream.tokenizer_files import open_tokenizer
 
 UPSTREAM_LICENCE = "weights of valeoai/VideoActionModel: research use only, see its MODELS.md"
 PICTURES = (".jpg", ".jpeg", ".png")

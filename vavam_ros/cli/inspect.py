@@ -6,16 +6,16 @@ import argparse
 import math
 from pathlib import Path
 
-from vavam_ros.core.artifact import GOLDEN_FILE, MODEL_FILE, TOKENIZER_FILE, load_artifact, load_video_artifact
-from vavam_ros.core.checkpoints import open_checkpoint
+from vavam_ros.core.artifact.directory import GOLDEN_FILE, MODEL_FILE, TOKENIZER_FILE, load_artifact, load_video_artifact
+from vavam_ros.core.artifact.golden_check import TOLERANCE
+from vavam_ros.core.artifact.model_card import ModelCard, read_card
+from vavam_ros.core.artifact.tensor_files import listed, tensor_shapes
 from vavam_ros.core.contracts import ArtifactError
-from vavam_ros.core.foreign_pickle import Archive
-from vavam_ros.core.golden_check import TOLERANCE
-from vavam_ros.core.model_card import ModelCard, read_card
 from vavam_ros.core.spec import ModelSpec
-from vavam_ros.core.tensor_files import listed, tensor_shapes
 from vavam_ros.core.tokenizer import TokenizerSpec
-from vavam_ros.core.tokenizer_files import names_in, open_tokenizer
+from vavam_ros.core.upstream.checkpoints import open_checkpoint
+from vavam_ros.core.upstream.foreign_pickle import Archive
+from vavam_ros.core.upstream.tokenizer_files import names_in, open_tokenizer
 
 Rows = list[tuple[str, str]]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from vavam_ros.bags import POSE_QUALITIES, BagWriter
-from vavam_ros.core.camera_model import Mount
+from vavam_ros.core.camera.camera_model import Mount
 from vavam_ros.core.contracts import F64, NS_PER_S, Command
 from vavam_ros.replay import messages
 from vavam_ros.replay.folder import (

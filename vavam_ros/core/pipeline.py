@@ -19,14 +19,14 @@ from einops import rearrange
 
 from vavam_ros.core.camera import ViewTransform, to_model_input
 from vavam_ros.core.contracts import U16, CameraImage, Command, ConfigError, EgoPose, Plan, PoseQuality, TokenFrame, Waiting, Window
-from vavam_ros.core.flow import plan_noise
 from vavam_ros.core.geometry import expected_waypoints
-from vavam_ros.core.model import Context, VaVAM
-from vavam_ros.core.selection import select
+from vavam_ros.core.history.token_ring import RingConfig, RingOutcome, TokenRing
+from vavam_ros.core.model.flow import plan_noise
+from vavam_ros.core.model.network import Context, VaVAM
+from vavam_ros.core.planning.selection import select
+from vavam_ros.core.planning.validation import Limits, validate
 from vavam_ros.core.spec import ModelSpec
-from vavam_ros.core.token_ring import RingConfig, RingOutcome, TokenRing
-from vavam_ros.core.tokenizer import FrameTokenizer
-from vavam_ros.core.validation import Limits, validate
+from vavam_ros.core.tokenizer.vq16 import FrameTokenizer
 
 Clock = Callable[[], float]
 """Seconds since any origin. On a GPU the caller's clock synchronises first, so that a stage is charged for its own work."""

@@ -9,8 +9,8 @@ import rclpy.time
 from nav_msgs.msg import Path
 from tf2_ros import Buffer, TransformException, TransformListener
 
-from vavam_ros.core.command import CommandSource
 from vavam_ros.core.contracts import F64, Command, InputError, TokenFrame
+from vavam_ros.core.planning.command import CommandSource
 from vavam_ros.msg import DrivingCommand
 from vavam_ros.nodes import convert
 

@@ -18,6 +18,7 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header
 
 from vavam_ros.core.camera import CameraModel, Roi, decode_compressed, decode_raw
+from vavam_ros.core.camera.image_decode import RAW_ENCODINGS
 from vavam_ros.core.contracts import (
     F64,
     NS_PER_S,
@@ -35,7 +36,6 @@ from vavam_ros.core.contracts import (
     TokenFrame,
 )
 from vavam_ros.core.geometry import pose_matrix, to_xyz_quat_xyzw, transform_points
-from vavam_ros.core.image_decode import RAW_ENCODINGS
 from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from nav_msgs.msg import Odometry
 
 from vavam_ros.core.contracts import EgoPose, InputError, OdometrySample, Waiting
-from vavam_ros.core.odometry import OdometryConfig, OdometryHistory, PushOutcome
+from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory, PushOutcome
 from vavam_ros.nodes import convert
 
 if TYPE_CHECKING:

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vavam_ros.core.odometry import OdometryConfig
+from vavam_ros.core.history.odometry import OdometryConfig
+from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import PlannerConfig
-from vavam_ros.core.token_ring import RingConfig
-from vavam_ros.core.validation import Limits
+from vavam_ros.core.planning.validation import Limits
 from vavam_ros.nodes.parameters import PLANNER, TOKENIZER, Part, Row
 
 _odom, _ring, _plan, _limits = OdometryConfig(), RingConfig(), PlannerConfig(), Limits()

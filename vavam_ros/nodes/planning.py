@@ -18,9 +18,9 @@ from visualization_msgs.msg import MarkerArray
 
 from vavam_ros.core.contracts import NS_PER_S, Command, DensePath, InputError, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
 from vavam_ros.core.geometry import place_path, stop_path, to_base_link
+from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import Planner, PlannerConfig, PlanScheduler
-from vavam_ros.core.token_ring import RingConfig
-from vavam_ros.core.validation import Limits
+from vavam_ros.core.planning.validation import Limits
 from vavam_ros.msg import FrameTokens, TrajectorySamples
 from vavam_ros.nodes import convert, visual
 from vavam_ros.nodes.command_input import CommandInput

@@ -20,9 +20,9 @@ from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vavam_ros.core.camera import CameraModel, CanonicalCamera, ViewTransform, effective_stamp_ns
 from vavam_ros.core.contracts import NS_PER_S, U8, CameraError, ConfigError, EgoPose, EncodingError, TokenFrame, Waiting, WaitReason
-from vavam_ros.core.pacing import RateGate
+from vavam_ros.core.history.pacing import RateGate
+from vavam_ros.core.history.token_ring import FrozenDetector
 from vavam_ros.core.pipeline import FrameEncoder
-from vavam_ros.core.token_ring import FrozenDetector
 from vavam_ros.msg import FrameTokens
 from vavam_ros.nodes import convert
 from vavam_ros.nodes.camera_input import CameraInput

@@ -14,8 +14,8 @@ import numpy as np
 
 from vavam_ros.core.contracts import F64, NS_PER_S, OdometrySample, Plan, Waiting
 from vavam_ros.core.geometry import invert
-from vavam_ros.core.metrics import constant_turn_rate, constant_velocity, displacement_m, min_ade_m, min_fde_m
-from vavam_ros.core.odometry import OdometryConfig, OdometryHistory
+from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory
+from vavam_ros.core.planning.metrics import constant_turn_rate, constant_velocity, displacement_m, min_ade_m, min_fde_m
 
 HORIZONS_S = (1.0, 2.0, 3.0)
 

@@ -14,7 +14,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from vavam_ros.core.contracts import F64, NS_PER_S, Plan
-from vavam_ros.core.metrics import constant_turn_rate
+from vavam_ros.core.planning.metrics import constant_turn_rate
 from vavam_ros.replay.evaluate import Evaluation
 from vavam_ros.replay.overlay import dense
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from vavam_ros.core.artifact.model_card import ModelCard
+from vavam_ros.core.camera.view import ViewTransform
 from vavam_ros.core.contracts import U8, Plan
-from vavam_ros.core.model_card import ModelCard
-from vavam_ros.core.view import ViewTransform
 from vavam_ros.replay.inputs import BagInputs
 from vavam_ros.replay.runner import Runner, Step
 

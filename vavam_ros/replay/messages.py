@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from vavam_ros.bags import BagWriter
-from vavam_ros.core.camera_model import CameraModel, Roi
+from vavam_ros.core.camera.camera_model import CameraModel, Roi
+from vavam_ros.core.camera.image_decode import decode_compressed, decode_raw
 from vavam_ros.core.contracts import F64, NS_PER_S, CameraImage, Command, DensePath, FrameError, InputError, OdometrySample, Plan, PoseQuality, TokenFrame
 from vavam_ros.core.geometry import invert, planar_T, pose_matrix, to_xyz_quat_xyzw
-from vavam_ros.core.image_decode import decode_compressed, decode_raw
 
 IMAGE = "sensor_msgs/msg/Image"
 COMPRESSED_IMAGE = "sensor_msgs/msg/CompressedImage"

@@ -6,7 +6,7 @@ import struct
 from dataclasses import dataclass, field
 
 from vavam_ros.core.contracts import NS_PER_S, BagError, ConfigError
-from vavam_ros.core.pacing import RateGate
+from vavam_ros.core.history.pacing import RateGate
 
 
 def header_stamp_ns(cdr: bytes) -> int:

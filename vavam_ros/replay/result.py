@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from vavam_ros.core.model_card import ModelCard
+from vavam_ros.core.artifact.model_card import ModelCard
 from vavam_ros.replay.evaluate import Evaluation
 from vavam_ros.replay.inputs import BagInputs, Tally
 from vavam_ros.replay.keep import StepLog

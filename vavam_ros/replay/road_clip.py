@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from vavam_ros.core.camera_model import Mount
+from vavam_ros.core.camera.camera_model import Mount
 from vavam_ros.core.contracts import F64, NS_PER_S, U8, ConfigError, OdometrySample
 from vavam_ros.core.geometry import planar_T
 

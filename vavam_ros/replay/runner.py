@@ -16,7 +16,6 @@ from typing import Literal
 
 from vavam_ros.bags import BagMessage, BagReader
 from vavam_ros.core.camera import ViewTransform, effective_stamp_ns
-from vavam_ros.core.command import CommandSource
 from vavam_ros.core.contracts import (
     NS_PER_S,
     U8,
@@ -32,10 +31,11 @@ from vavam_ros.core.contracts import (
     WaitReason,
     Window,
 )
-from vavam_ros.core.odometry import OdometryConfig, OdometryHistory
-from vavam_ros.core.pacing import RateGate
+from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory
+from vavam_ros.core.history.pacing import RateGate
+from vavam_ros.core.history.token_ring import FrozenDetector
 from vavam_ros.core.pipeline import Clock, FrameEncoder, Planner, PlanScheduler
-from vavam_ros.core.token_ring import FrozenDetector
+from vavam_ros.core.planning.command import CommandSource
 from vavam_ros.replay import messages
 from vavam_ros.replay.inputs import BagInputs, CameraSource, Tally
 from vavam_ros.replay.playback import header_stamp_ns

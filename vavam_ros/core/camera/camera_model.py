@@ -18,9 +18,9 @@ import numpy as np
 import yaml
 from transforms3d.euler import euler2mat, mat2euler
 
+from vavam_ros.core.camera.lens import Lens, checked_distortion
 from vavam_ros.core.contracts import F64, CameraError
 from vavam_ros.core.geometry import pose_matrix
-from vavam_ros.core.lens import Lens, checked_distortion
 
 R_BODY_OPTICAL: F64 = np.array([[0.0, 0.0, 1.0], [-1.0, 0.0, 0.0], [0.0, -1.0, 0.0]])  # REP-103 suffix _optical
 

@@ -18,7 +18,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from vavam_ros.core.contracts import TokenError
-from vavam_ros.core.vq_network import VQ16_RELEASED, VQ16_SMALL, Decoder, Encoder, LayerFactory, TokenizerSpec
+from vavam_ros.core.tokenizer.vq_network import VQ16_RELEASED, VQ16_SMALL, Decoder, Encoder, LayerFactory, TokenizerSpec
 
 __all__ = ["VQ16", "VQ16_RELEASED", "VQ16_SMALL", "FrameTokenizer", "Quantizer", "TokenizerSpec", "check_codes", "tokenizer_identity"]
 

@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vavam_ros.core.contracts import ArtifactError, GoldenMismatchError
-from vavam_ros.core.model import VaVAM, VideoModel
-from vavam_ros.core.tokenizer import VQ16
+from vavam_ros.core.model.network import VaVAM, VideoModel
+from vavam_ros.core.tokenizer.vq16 import VQ16
 
 # Share of the largest magnitude. Rounding of fp32 between devices and thread counts stays below 1e-4; a wrong divisor or tensor is far above.
 TOLERANCE = 1e-3

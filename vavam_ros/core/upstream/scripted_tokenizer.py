@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from vavam_ros.core.contracts import ArtifactError
-from vavam_ros.core.tokenizer import TokenizerSpec, check_codes
+from vavam_ros.core.tokenizer.vq16 import TokenizerSpec, check_codes
 
 
 class ScriptedTokenizer:

@@ -21,7 +21,7 @@ from enum import Enum
 from typing import Literal
 
 from vavam_ros.core.contracts import NS_PER_S, U8, ConfigError, TokenError, TokenFrame, Waiting, WaitReason, Window
-from vavam_ros.core.pacing import RateGate
+from vavam_ros.core.history.pacing import RateGate
 from vavam_ros.core.spec import ModelSpec
 
 

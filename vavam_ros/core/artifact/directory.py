@@ -15,15 +15,15 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from vavam_ros.core.camera_model import CANONICAL_CAMERAS
+from vavam_ros.core.artifact.golden_check import record, replay
+from vavam_ros.core.artifact.model_card import CARD_FILE, ModelCard, read_card, require_domain, write_card
+from vavam_ros.core.artifact.tensor_files import Unfilled, check_tensors, file_digest, fill, put, read_tensors, write_tensors
+from vavam_ros.core.camera.camera_model import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import ArtifactError, ConfigError
-from vavam_ros.core.golden_check import record, replay
-from vavam_ros.core.model import VaVAM, VideoModel, init_weights
-from vavam_ros.core.model_card import CARD_FILE, ModelCard, read_card, require_domain, write_card
+from vavam_ros.core.model.network import VaVAM, VideoModel, init_weights
 from vavam_ros.core.spec import SMALL, ModelSpec
-from vavam_ros.core.tensor_files import Unfilled, check_tensors, file_digest, fill, put, read_tensors, write_tensors
-from vavam_ros.core.tokenizer import DROPPED_BUFFERS, VQ16, VQ16_RELEASED, VQ16_SMALL, TokenizerSpec, tokenizer_identity
-from vavam_ros.core.tokenizer_init import init_tokenizer
+from vavam_ros.core.tokenizer.random_init import init_tokenizer
+from vavam_ros.core.tokenizer.vq16 import DROPPED_BUFFERS, VQ16, VQ16_RELEASED, VQ16_SMALL, TokenizerSpec, tokenizer_identity
 
 __all__ = [
     "LoadedArtifact",

@@ -16,13 +16,22 @@ from typing import Any, Literal, TypeVar
 import torch
 from torch import Tensor
 
+from vavam_ros.core.artifact.tensor_files import Unfilled, fill, listed
 from vavam_ros.core.contracts import ArtifactError, ConfigError
-from vavam_ros.core.foreign_pickle import Archive, LazyTensor, plain
-from vavam_ros.core.key_table import upstream_to_native
-from vavam_ros.core.model import VaVAM, VideoModel
-from vavam_ros.core.mup_shapes import ACTION_READOUT, VIDEO_READOUT, action_shapes, as_shapes, base_width, check_base_shapes, read_base_shapes, video_shapes
+from vavam_ros.core.model.network import VaVAM, VideoModel
 from vavam_ros.core.spec import PRESETS, ActionSpec, FlowSpec, ModelSpec, VideoSpec
-from vavam_ros.core.tensor_files import Unfilled, fill, listed
+from vavam_ros.core.upstream.foreign_pickle import Archive, LazyTensor, plain
+from vavam_ros.core.upstream.key_table import upstream_to_native
+from vavam_ros.core.upstream.mup_shapes import (
+    ACTION_READOUT,
+    VIDEO_READOUT,
+    action_shapes,
+    as_shapes,
+    base_width,
+    check_base_shapes,
+    read_base_shapes,
+    video_shapes,
+)
 
 T = TypeVar("T")
 Progress = Callable[[Sequence[T]], Iterable[T]]

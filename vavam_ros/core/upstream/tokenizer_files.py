@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vavam_ros.core.artifact.tensor_files import Unfilled, fill, listed
 from vavam_ros.core.contracts import ArtifactError
-from vavam_ros.core.foreign_pickle import Archive, LazyTensor, walk_module
-from vavam_ros.core.tensor_files import Unfilled, fill, listed
-from vavam_ros.core.tokenizer import DROPPED_BUFFERS, VQ16, TokenizerSpec, tokenizer_identity
+from vavam_ros.core.tokenizer.vq16 import DROPPED_BUFFERS, VQ16, TokenizerSpec, tokenizer_identity
+from vavam_ros.core.upstream.foreign_pickle import Archive, LazyTensor, walk_module
 
 Progress = Callable[[Sequence[str]], Iterable[str]]
 

@@ -21,9 +21,9 @@ from einops import rearrange
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from vavam_ros.core.camera_model import CameraModel, CanonicalCamera, Mount
+from vavam_ros.core.camera.camera_model import CameraModel, CanonicalCamera, Mount
+from vavam_ros.core.camera.lens import Lens
 from vavam_ros.core.contracts import F64, NS_PER_S, U8, CameraError, ConfigError, CoverageError
-from vavam_ros.core.lens import Lens
 
 _SAME_PX = 1 / 64  # the remap rounds to 1/32 pixel: less than half of it moves nothing
 _OVERSAMPLING = 3  # rendered pixels per output pixel; less loses up to 7 dB against the directly resized canonical picture, more costs time only

@@ -20,9 +20,9 @@ from einops import rearrange, repeat
 from torch import Tensor, nn
 
 from vavam_ros.core.contracts import ConfigError, TokenError
-from vavam_ros.core.flow import euler_states, interpolant, target_velocity
-from vavam_ros.core.kv_context import Context, action_mask, appended_mask
-from vavam_ros.core.model_init import init_weights
+from vavam_ros.core.model.flow import euler_states, interpolant, target_velocity
+from vavam_ros.core.model.kv_context import Context, action_mask, appended_mask
+from vavam_ros.core.model.random_init import init_weights
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 
 __all__ = ["ActionExpert", "Context", "VaVAM", "VideoModel", "init_weights", "next_token_loss"]

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-from vavam_ros.core.tokenizer import VQ16
+from vavam_ros.core.tokenizer.vq16 import VQ16
 
 
 @torch.no_grad()

@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 
 import yaml
 
-from vavam_ros.core.camera_model import CanonicalCamera
+from vavam_ros.core.camera.camera_model import CanonicalCamera
 from vavam_ros.core.contracts import ArtifactError, CameraError, Command, ConfigError, DomainError
 from vavam_ros.core.spec import ModelSpec
-from vavam_ros.core.vq_network import TokenizerSpec
+from vavam_ros.core.tokenizer.vq_network import TokenizerSpec
 
 SCHEMA_VERSION = 1
 CARD_FILE = "model.yaml"

@@ -12,7 +12,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_ros.core.model import VideoModel
+from vavam_ros.core.model.network import VideoModel
 
 
 @torch.inference_mode()
