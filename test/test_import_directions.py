@@ -56,7 +56,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def core_modules() -> list[str]:
     """Module names of the core."""
-    return sorted(f"vavam_ros.core.{p.stem}" for p in CORE.glob("*.py") if p.stem != "__init__")
+    return sorted(".".join(("vavam_ros", "core", *p.relative_to(CORE).with_suffix("").parts)) for p in CORE.rglob("*.py") if p.stem != "__init__")
 
 
 def run_python(code: str) -> subprocess.CompletedProcess[str]:
