@@ -9,6 +9,7 @@ import json
 import os
 import sys
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +22,17 @@ from vavam_ros.core.contracts import ConfigError, DivisorError
 from vavam_ros.core.model import VaVAM, VideoModel
 from vavam_ros.core.upstream.checkpoints import Upstream, open_checkpoint
 
-GOLDEN = Path(os.environ.get("VAVAM_GOLDEN", Path(__file__).parent / "vavam"))
+GOLDEN = Path(os.environ.get("VAVAM_GOLDEN") or Path(__file__).parent / "vavam")
 TOLERANCE = 1e-5  # of the largest magnitude
 VAVAM_FILES = ("vavam_ckpt_plain.pt", "vavam_ckpt_reference_objects.pt")
 FILES = (*VAVAM_FILES, "vavim_ckpt_plain.pt")
+
+
+@pytest.fixture(autouse=True)
+def nothing_without_a_device() -> Iterator[None]:
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +42,7 @@ def config() -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def arrays() -> dict[str, Tensor]:
-    return load_file(GOLDEN / "inputs.safetensors") | load_file(GOLDEN / "outputs.safetensors")
+    return load_file(GOLDEN / "inputs.safetensors", device="cpu") | load_file(GOLDEN / "outputs.safetensors", device="cpu")
 
 
 def understood(name: str, config: dict[str, Any], **options: Any) -> Upstream:
