@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -69,6 +70,43 @@ def test_missing_base_shapes_can_be_given(model: VaVAM, tmp_path: Path) -> None:
     assert open_checkpoint(file, grid_hw=GRID, base_shapes=[str(s) for s in reversed(shapes)]).spec == up.TINY
     with pytest.raises(DivisorError, match="action expert"):
         open_checkpoint(file, grid_hw=GRID, base_shapes=[str(shapes[0])])
+
+
+NAMES = ("gpt2_24layers_basewidth256", "actionexpert_24layers_baseattentiondim256_baseembeddingdim64")
+
+
+@pytest.mark.parametrize("given", [NAMES, NAMES[::-1], tuple(f"mup_shapes/{n}.bsh" for n in NAMES)])
+def test_missing_base_shapes_can_be_given_by_name(given: tuple[str, ...], tmp_path: Path) -> None:
+    """Each name goes to the half of the model that it belongs to, in whatever order."""
+    content = up.vavam_content(up.make_model(up.deeper(24)))
+    del content["gpt_mup_base_shapes"], content["action_mup_base_shapess"]
+    file = save(tmp_path, content)
+    spec = open_checkpoint(file, grid_hw=GRID, base_shapes=given).spec
+    assert (spec.video.mup_base_width, spec.action.mup_base_width) == (256, 64)
+    for alone, lacking in ((given[0], given[1]), (given[1], given[0])):
+        part = "action expert" if "actionexpert" in lacking else "video model"
+        with pytest.raises(DivisorError, match=f"{part}: cannot establish"):
+            open_checkpoint(file, grid_hw=GRID, base_shapes=[alone])
+
+
+def test_a_known_name_that_contradicts_the_file_is_refused(tmp_path: Path) -> None:
+    content = up.vavam_content(up.make_model(up.deeper(24)))
+    with pytest.raises(DivisorError, match="action expert: the file's base shapes give base width 4, those given 64"):
+        open_checkpoint(save(tmp_path, content), grid_hw=GRID, base_shapes=[NAMES[1]])
+
+
+@pytest.mark.parametrize("given", ["gpt2_24layers_basewidth265", "missing.bsh"])
+def test_base_shapes_that_are_neither_file_nor_name_are_refused_even_where_none_are_needed(given: str, model: VaVAM, tmp_path: Path) -> None:
+    with pytest.raises(DivisorError, match=f"got '{given}', which is neither a file nor a known name; .*{NAMES[0]}"):
+        open_checkpoint(save(tmp_path, up.vavam_content(model)), grid_hw=GRID, base_shapes=[given])
+
+
+@pytest.mark.parametrize("content", ["just text", "[1, 2]", "a: {b: 1}", "a: [x]", "a: ["])
+def test_a_base_shape_file_of_another_kind_is_refused(content: str, model: VaVAM, tmp_path: Path) -> None:
+    file = tmp_path / "shapes.yaml"
+    file.write_text(content)
+    with pytest.raises(ArtifactError, match=r"shapes\.yaml.*(expected YAML|not a readable)"):
+        open_checkpoint(save(tmp_path, up.vavam_content(model)), grid_hw=GRID, base_shapes=[str(file)])
 
 
 def edit(name: str, axis: int, value: int | None) -> Callable[[Content], None]:
@@ -230,6 +268,30 @@ def test_an_expert_that_does_not_go_with_its_video_model_is_refused(key: str, mo
     content["hyper_parameters"]["vam_conf"]["action_config"][key] = 7
     with pytest.raises(ArtifactError, match=key):
         open_checkpoint(save(tmp_path, content), grid_hw=GRID)
+
+
+@pytest.mark.parametrize(("part", "message"), [("gpt_config", r"vam_conf\.gpt_config is missing"), ("action_scaling", "action_scaling: got None")])
+def test_sizes_and_rates_that_the_file_lacks_are_named(part: str, message: str, model: VaVAM, tmp_path: Path) -> None:
+    content = up.vavam_content(model)
+    del content["hyper_parameters"]["vam_conf"][part]
+    with pytest.raises(ArtifactError, match=message):
+        open_checkpoint(save(tmp_path, content), grid_hw=GRID)
+
+
+def test_whole_numbers_stand_for_floats(model: VaVAM, tmp_path: Path) -> None:
+    content = up.vavam_content(model)
+    content["hyper_parameters"]["vam_conf"]["action_scaling"] = 70
+    assert open_checkpoint(save(tmp_path, content), grid_hw=GRID).spec.flow.action_scale_m == 70.0
+
+
+def test_what_lies_around_the_weights_does_not_stop_the_reading(model: VaVAM, tmp_path: Path) -> None:
+    """Optimiser, schedule and callbacks of a training run hold scalars of NumPy, dtypes and devices."""
+    content = up.vavam_content(model) | {
+        "callbacks": {"best": np.float64(0.25), "device": torch.device("cpu")},
+        "optimizer_states": [{"state": {0: {"step": torch.zeros(()), "exp_avg": torch.zeros(3)}}, "dtype": torch.bfloat16}],
+        "lr_schedulers": [{"base_lrs": np.float32(0.1)}],
+    }
+    assert open_checkpoint(save(tmp_path, content), grid_hw=GRID).spec == up.TINY
 
 
 @pytest.mark.parametrize("content", [{"weights": 1}, [1, 2], {"state_dict": {"vam.a": 3}}])

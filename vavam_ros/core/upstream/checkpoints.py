@@ -24,12 +24,13 @@ from vavam_ros.core.upstream.foreign_pickle import Archive, LazyTensor, plain
 from vavam_ros.core.upstream.key_table import upstream_to_native
 from vavam_ros.core.upstream.mup_shapes import (
     ACTION_READOUT,
+    KNOWN,
     VIDEO_READOUT,
     action_shapes,
     as_shapes,
     base_width,
     check_base_shapes,
-    read_base_shapes,
+    given_base_shapes,
     video_shapes,
 )
 
@@ -82,7 +83,7 @@ def open_checkpoint(
     kind: Literal["vavam", "vavim"] = "vavam" if any(str(n).startswith("vam.") for n in state) else "vavim"
     tensors = _once(_stripped(state, "vam." if kind == "vavam" else "network.", path), kind, path, progress)
     settings = plain(content.get("hyper_parameters", {}))
-    given = [read_base_shapes(s) if Path(s).suffix == ".bsh" and Path(s).is_file() else s for s in base_shapes]
+    given = [given_base_shapes(s) for s in base_shapes]
     spec = (_vavam_spec if kind == "vavam" else _vavim_spec)(settings, content, given, grid_hw, path)
     expected = _expected(spec, kind)
     missing, unexpected = expected.keys() - tensors.keys(), tensors.keys() - expected.keys()
@@ -175,7 +176,7 @@ def _named(spec: ModelSpec, kind: str) -> ModelSpec:
 
 def _base(stored: Any, given: Sequence[Any], readout: str, layers: int, what: str) -> tuple[int, Any]:
     """`base_width` with that one of the user's base shapes which has this readout."""
-    fitting = [g for g in given if (readout in g if isinstance(g, Mapping) else (readout == ACTION_READOUT) == g.startswith("actionexpert"))]
+    fitting = [g for g in given if (readout in g if isinstance(g, Mapping) else (readout == ACTION_READOUT) == (KNOWN[g].action_width is not None))]
     return base_width(stored, fitting[0] if fitting else None, readout, layers, what)
 
 

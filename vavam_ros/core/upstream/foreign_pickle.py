@@ -175,6 +175,7 @@ ALLOWED: dict[str, Any] = {
     **{f"torch.{name}": dtype for name, dtype in _DTYPES.items()},
     "torch._utils._rebuild_tensor_v2": _Call(_tensor),
     "torch._utils._rebuild_parameter": _Call(_parameter),
+    **{str(dtype): dtype for dtype in _DTYPES.values()},
     "torch.Size": tuple,
     "torch.jit._pickle.build_intlist": _Call(list),
     "torch.jit._pickle.build_doublelist": _Call(list),
@@ -184,6 +185,7 @@ ALLOWED: dict[str, Any] = {
     "collections.OrderedDict": OrderedDict,
     "collections.defaultdict": _Call(lambda _factory=None, *rest: defaultdict(None, *rest)),
     **{f"{module}.{kind.__name__}": kind for module in ("builtins", "__builtin__") for kind in (dict, list, tuple, set, int, float, bool, str)},
+    "lightning.fabric.utilities.data.AttributeDict": dict,  # hyper_parameters, as some versions of Lightning keep them
     "__builtin__.long": int,
     "__builtin__.unicode": str,
     **{
@@ -192,6 +194,7 @@ ALLOWED: dict[str, Any] = {
             "typing.Any", "argparse.Namespace",
             "omegaconf.dictconfig.DictConfig", "omegaconf.listconfig.ListConfig", "omegaconf.base.ContainerMetadata", "omegaconf.base.Metadata",
             "omegaconf.nodes.AnyNode", "omegaconf.nodes.StringNode", "omegaconf.nodes.IntegerNode", "omegaconf.nodes.FloatNode", "omegaconf.nodes.BooleanNode",
+            "numpy.core.multiarray.scalar", "numpy._core.multiarray.scalar", "numpy.dtype", "_codecs.encode", "torch.device",  # beside the weights
             "mup.infshape.InfShape", "mup.infshape.InfDim",
         )
     },

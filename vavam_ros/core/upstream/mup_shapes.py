@@ -90,6 +90,16 @@ def read_base_shapes(path: Path | str) -> dict[str, tuple[int | None, ...]]:
     return shapes
 
 
+def given_base_shapes(argument: str) -> str | dict[str, tuple[int | None, ...]]:
+    """What the user gives: the shapes in a file, or a known name (a path that ends in one counts). Raises DivisorError if it is neither."""
+    if Path(argument).is_file():
+        return read_base_shapes(argument)
+    name = PurePosixPath(argument).stem
+    if name not in KNOWN:
+        raise DivisorError(f"base shapes: got {argument!r}, which is neither a file nor a known name; {_HOW}{', '.join(sorted(KNOWN))}")
+    return name
+
+
 def as_shapes(value: Any) -> dict[str, tuple[int | None, ...]] | None:
     """Base shapes from what a checkpoint or YAML file holds, or None if it holds something else (a path, nothing)."""
     if not isinstance(value, Mapping) or not value:
