@@ -365,14 +365,16 @@ class Host:
             self.executor.spin()
 
     def close(self) -> None:
-        """End it."""
+        """End it. Twice is once."""
+        if not hasattr(self, "node"):
+            return
         self.node.close()
         self.executor.shutdown(timeout_sec=5.0)
         self._thread.join(5.0)
         self.node.destroy_node()
-        del self.node
         self.context.try_shutdown()
-        gc.collect()  # or the participant lives on in the graph until the garbage collector passes by
+        del self.node, self.executor
+        gc.collect()  # a participant lives as long as anything of its node
 
     def says(self, code: str) -> str:
         """The text of a condition that holds now, empty otherwise."""

@@ -2,29 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+import rclpy
 import torch
 from lifecycle_msgs.msg import Transition
 from nav_msgs.msg import Path
+from rclpy.context import Context
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 from std_msgs.msg import UInt64
 from visualization_msgs.msg import MarkerArray
 
 from vavam_ros.core.contracts import DomainError, Plan
-from vavam_ros.nodes import planning, vavam_node, visual
+from vavam_ros.nodes import model_node, planning, vavam_node, visual
 from vavam_ros.nodes.vavam_node import VavamNode
 
 pytestmark = pytest.mark.ros
 
 
+@pytest.mark.smoke
 def test_transitions_free_the_memory_and_can_be_repeated(world: Any, host: Any) -> None:
     h = host(VavamNode)
     w, node = world(h.name), h.node
@@ -230,3 +237,53 @@ def test_debug_pictures_are_made_for_subscribers_only(world: Any, host: Any, mon
     assert (model_image[-1].height, model_image[-1].width, model_image[-1].encoding) == (48, 64, "rgb8")
     assert (overlay[-1].height, overlay[-1].width) == (48, 64)
     assert set(made) == {"markers", "picture", "overlay"}
+
+
+def test_a_node_that_has_ended_is_gone_from_the_graph_and_from_memory(world: Any, host: Any) -> None:
+    h = host(VavamNode)
+    w, name = world(h.name), h.name
+    h.node.autostart()
+    w.drive(20.0, until=lambda: h.node.active)
+    assert w.wait(lambda: name in w.node.get_node_names())
+    node = weakref.ref(h.node)
+    h.close()
+    gc.collect()
+    assert node() is None, f"held by {gc.get_referrers(node())}"
+    assert w.wait(lambda: name not in w.node.get_node_names()), "its participant lives on"
+
+
+def test_the_end_of_the_context_is_noticed_though_nobody_wakes_the_executor() -> None:
+    """What a signal does at an unlucky moment: the executor has been woken too early, and nothing wakes it again."""
+    context = Context()
+    rclpy.init(context=context)
+    node = Node("sleeper", context=context)
+    executor = SingleThreadedExecutor(context=context)
+    executor.add_node(node)
+    model_node.keep_awake(node)
+
+    def spin() -> None:
+        with contextlib.suppress(ExternalShutdownException):
+            executor.spin()
+
+    thread = threading.Thread(target=spin, daemon=True)
+    thread.start()
+    with context.handle:
+        context.handle.shutdown()  # without the callbacks of Context.shutdown, which would wake it
+    thread.join(20.0)
+    assert not thread.is_alive()
+
+
+def test_a_model_that_is_being_read_does_not_delay_the_end(host: Any) -> None:
+    SlowLoad.gate.clear()
+    h = host(SlowLoad)
+    h.node.autostart()
+    try:
+        deadline = time.monotonic() + 20.0
+        while not h.node._stage and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert h.node._stage
+        began = time.monotonic()
+        assert not h.node.close(), "the thread cannot be joined"
+        assert time.monotonic() - began < model_node.END_S
+    finally:
+        SlowLoad.gate.set()

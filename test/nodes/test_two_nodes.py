@@ -69,6 +69,7 @@ def test_no_tokens_before_the_mount_is_known(pair: Any) -> None:
     assert w.status("model")["values"]["mount"] == "tf"
 
 
+@pytest.mark.smoke
 def test_plans_from_the_other_processes_tokens(pair: Any) -> None:
     w, p = pair
     assert plans_come(w, p, 4)

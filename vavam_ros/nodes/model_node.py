@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -17,11 +18,12 @@ from typing import Any
 import rclpy
 import torch
 from message_filters import Subscriber
-from rclpy.clock import JumpThreshold
+from rclpy.clock import Clock, ClockType, JumpThreshold  # type: ignore[attr-defined]  # humble has no rclpy.clock_type
 from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.lifecycle.publisher import LifecyclePublisher
+from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from vavam_ros.core.contracts import ConfigError, VavamError
@@ -43,6 +45,18 @@ except ImportError:  # humble
 
 CONFIGURE_ERRORS = (VavamError, RuntimeError, OSError, ValueError, MemoryError)
 CLOCK_JUMP_BACK_NS = -100_000_000
+END_S, END_LOADING_S = 10.0, 1.0  # how long an inference may take to end; a model that is being read is not waited for
+WAKE_S = 0.5
+
+
+def keep_awake(node: Node) -> None:
+    """Let the executor look up now and then. A signal can wake rclpy's executor a moment before the context says that it has ended; it then waits again,
+    and where nothing else happens (no timer, no message), for ever."""
+    node.create_timer(WAKE_S, _nothing, clock=Clock(clock_type=ClockType.STEADY_TIME))
+
+
+def _nothing() -> None:
+    """Being called is all."""
 
 
 class ModelNode(LifecycleNode):
@@ -60,6 +74,8 @@ class ModelNode(LifecycleNode):
         self.monitors: dict[str, TopicMonitor] = {}
         self.guard = threading.Lock()  # what activate makes and deactivate destroys, against the pulse that reads it
         self._stage: tuple[str, float] | None = None
+        self._walk: threading.Thread | None = None
+        self._workers: list[Worker[Any]] = []  # of the last configure, also of one that failed
         self._jump = self.get_clock().create_jump_callback(
             JumpThreshold(min_forward=None, min_backward=Duration(nanoseconds=CLOCK_JUMP_BACK_NS), on_clock_change=True), post_callback=self._on_clock_jump
         )
@@ -125,10 +141,15 @@ class ModelNode(LifecycleNode):
         """Configure and activate in a thread of its own, so that the executor answers meanwhile."""
 
         def walk() -> None:
-            if self.trigger_configure() == TransitionCallbackReturn.SUCCESS and self.context.ok():
-                self.trigger_activate()
+            try:
+                if self.trigger_configure() == TransitionCallbackReturn.SUCCESS and self.context.ok():
+                    self.trigger_activate()
+            except RuntimeError:  # rclpy's: the process is ending
+                if self.context.ok():
+                    raise
 
-        threading.Thread(target=walk, name="autostart", daemon=True).start()
+        self._walk = threading.Thread(target=walk, name="autostart", daemon=True)
+        self._walk.start()
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check and warm up in the inference threads."""
@@ -150,7 +171,7 @@ class ModelNode(LifecycleNode):
 
     def _configure(self) -> None:
         device, dtype = chosen_device(self.parameters), getattr(torch, self.parameters.text("dtype"))
-        workers = [part.start() for part in self.parts]
+        self._workers = workers = [part.start() for part in self.parts]
         found: list[Loaded] = []
         self._run_in(workers[-1], "reading the model", lambda: found.append(self.load(device, dtype)))
         self.loaded = loaded = found.pop()
@@ -271,10 +292,13 @@ class ModelNode(LifecycleNode):
             logger.warning(text)
 
     def close(self) -> bool:
-        """End all threads. False if an inference thread did not end."""
+        """End all threads. False if an inference thread did not end in time."""
         self.pulse.stop()
-        workers = [part.worker for part in self.parts if part.worker is not None]
-        ended = [worker.stop(timeout_s=10.0) for worker in workers]
+        self._jump.unregister()  # the clock holds it, and through it the node, where no garbage collector looks
+        end_s = time.monotonic() + (END_S if self.loaded is not None else END_LOADING_S)
+        ended = [worker.stop(timeout_s=max(0.1, end_s - time.monotonic())) for worker in self._workers]
+        if self._walk is not None:
+            self._walk.join(1.0)
         return all(ended)
 
 
@@ -282,11 +306,12 @@ def run(make_node: Callable[[], ModelNode], args: Sequence[str] | None) -> None:
     """The main function of a node. SIGINT and SIGTERM end it with exit code 0."""
     rclpy.init(args=list(args) if args is not None else None)
     node: ModelNode | None = None
-    ended = True
+    ended, loading = True, False
     try:
         node = make_node()
         executor = SingleThreadedExecutor()
         executor.add_node(node)
+        keep_awake(node)
         node.pulse.start()
         if node.parameters.flag("autostart"):
             node.autostart()
@@ -298,7 +323,9 @@ def run(make_node: Callable[[], ModelNode], args: Sequence[str] | None) -> None:
             raise
     finally:
         if node is not None:
-            ended = node.close()
+            ended, loading = node.close(), node.loaded is None
+            node.destroy_node()
         rclpy.try_shutdown()
-    if not ended:  # an inference that hangs in a driver cannot be joined
-        os._exit(1)
+    if not ended:  # a thread in a driver, or in the reading of a model, cannot be joined, and Python must not be torn down around it
+        sys.stderr.flush()
+        os._exit(0 if loading else 1)
