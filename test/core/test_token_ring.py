@@ -318,4 +318,10 @@ def test_frozen_detector_resets():
 def test_digest_sees_sensor_noise_and_nothing_else():
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 250, (90, 160, 3), dtype=np.uint8)
-    assert image_digest(picture) == image_digest(picture.copy()) != image_digest(picture + rng.integers(0, 2, picture.shape, dtype=np.uint8))
+    noisy = picture + rng.integers(0, 2, picture.shape, dtype=np.uint8)
+    for compressed in (False, True):
+        assert image_digest(picture, compressed=compressed) == image_digest(picture.reshape(-1).copy(), compressed=compressed)
+        assert image_digest(picture, compressed=compressed) != image_digest(noisy, compressed=compressed)
+    changed = picture.copy()
+    changed[3, 7, 1] ^= 1
+    assert image_digest(changed, compressed=True) != image_digest(picture, compressed=True), "of compressed bytes each one counts"

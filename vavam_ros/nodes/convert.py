@@ -5,7 +5,6 @@ Shape letters: K samples · H waypoints · N rows of a dense path · h w token g
 
 from __future__ import annotations
 
-import zlib
 from array import array
 from typing import TYPE_CHECKING
 
@@ -36,6 +35,7 @@ from vavam_ros.core.contracts import (
     TokenFrame,
 )
 from vavam_ros.core.geometry import pose_matrix, to_xyz_quat_xyzw, transform_points
+from vavam_ros.core.history.token_ring import image_digest
 from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
 
 if TYPE_CHECKING:
@@ -137,9 +137,8 @@ def _rgb(msg: Image | CompressedImage) -> U8:
 
 
 def data_digest(msg: Image | CompressedImage) -> int:
-    """Cheap fingerprint of a picture's bytes as they came, for the frozen-camera check at camera rate (no decoding)."""
-    data = np.frombuffer(msg.data, np.uint8)
-    return zlib.crc32((data if isinstance(msg, CompressedImage) else data[::509]).tobytes())
+    """Fingerprint of a picture's bytes as they came, for the frozen-camera check at camera rate (no decoding)."""
+    return image_digest(np.frombuffer(msg.data, np.uint8), compressed=isinstance(msg, CompressedImage))
 
 
 def camera_model(msg: CameraInfo, *, rectified: bool = False) -> CameraModel:

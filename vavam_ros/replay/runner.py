@@ -8,11 +8,12 @@ Shape letters: K samples · H waypoints.
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Literal
+
+import numpy as np
 
 from vavam_ros.bags import BagMessage, BagReader
 from vavam_ros.core.camera import ViewTransform, effective_stamp_ns
@@ -33,7 +34,7 @@ from vavam_ros.core.contracts import (
 )
 from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory
 from vavam_ros.core.history.pacing import RateGate
-from vavam_ros.core.history.token_ring import FrozenDetector
+from vavam_ros.core.history.token_ring import FrozenDetector, image_digest
 from vavam_ros.core.pipeline import Clock, FrameEncoder, Planner, PlanScheduler
 from vavam_ros.core.planning.command import CommandSource
 from vavam_ros.replay import messages
@@ -157,13 +158,17 @@ class Runner:
             self._newest_picture_ns = 0
         self._newest_picture_ns = max(self._newest_picture_ns, stamp_ns)
         speed = float(self.odometry[-1].linear_mps[0]) if self.odometry else None
-        frozen = self._frozen.update(zlib.crc32(message.data[64:]), stamp_ns, speed)
+        frozen = self._frozen.update(self._digest(message), stamp_ns, speed)
         if frozen:
             self.tally.add(self.tally.skipped, WaitReason.IMAGE_FROZEN.value)
         elif self._gate.due(stamp_ns):
             self._pending.append(message)
         else:
             self.tally.not_due += 1
+
+    def _digest(self, message: BagMessage) -> int:
+        data = np.asarray(self._reader.decode(message).data, np.uint8)  # a view of the recorded bytes
+        return image_digest(data, compressed=message.type_name == messages.COMPRESSED_IMAGE)
 
     def _stamp_ns(self, message: BagMessage) -> int:
         recorded_ns = header_stamp_ns(message.data)

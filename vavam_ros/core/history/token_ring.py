@@ -24,6 +24,8 @@ from vavam_ros.core.contracts import NS_PER_S, U8, ConfigError, TokenError, Toke
 from vavam_ros.core.history.pacing import RateGate
 from vavam_ros.core.spec import ModelSpec
 
+_DIGEST_STEP = 509  # bytes
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RingConfig:
@@ -245,9 +247,13 @@ class FrozenDetector:
         return self._repeats >= self._after
 
 
-def image_digest(rgb: U8) -> int:
-    """Cheap fingerprint of a picture (h, w, 3): checksum of every eighth pixel. Sensor noise makes any two live pictures differ."""
-    return zlib.crc32(rgb[::8, ::8].tobytes())
+def image_digest(data: U8, *, compressed: bool) -> int:
+    """Cheap fingerprint of a picture's bytes (any shape) as they were sent, without decoding: live and in replay the same.
+
+    Compressed bytes are taken whole: a small change in the picture changes them in few places. Of raw ones a sample is enough, because sensor noise is
+    everywhere; its step is prime, so that it walks through the columns and the channels."""
+    flat = data.reshape(-1)
+    return zlib.crc32((flat if compressed else flat[::_DIGEST_STEP]).tobytes())
 
 
 def _ns(seconds: float) -> int:
