@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -254,3 +255,43 @@ def test_reset_keeps_the_counters():
 def test_config_is_checked(bad):
     with pytest.raises(ConfigError, match="odometry"):
         OdometryConfig(**bad)
+
+
+# ── twists and poses
+
+
+@pytest.mark.parametrize("rate_hz", [10, 20, 200])
+def test_twists_that_fit_their_poses_are_not_complained_about_and_noise_is_no_contradiction(rate_hz):
+    rng = np.random.default_rng(2)
+    history = OdometryHistory()
+    for t in np.arange(0.0, 2.0, 1 / rate_hz):
+        sample = at(float(t))
+        T = sample.T_odom_base.copy()
+        T[:3, 3] += rng.normal(0.0, 0.01, 3)
+        history.push(replace(sample, T_odom_base=T, linear_mps=V + rng.normal(0.0, 0.2, 3)))
+    assert history.contradiction() is None
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"linear_mps": np.zeros(3)}, r"poses move at 9\.\d+ m/s, the twists say 0\.00"),
+        ({"linear_mps": V * 3.6}, "the twists say 3"),  # km/h
+        ({"linear_mps": np.array([0.0, 10.0, 0.0])}, "differ by 1"),  # another frame
+        ({"angular_radps": np.zeros(3)}, r"poses turn at 0\.40 rad/s, the twists say 0\.00"),
+        ({"angular_radps": np.degrees(W)}, r"the twists say 22\.92"),
+    ],
+)
+def test_a_twist_that_contradicts_the_poses_is_named(changes, text):
+    history = filled(np.arange(0.0, 1.5, 0.05), **changes)
+    why = history.contradiction()
+    assert why is not None
+    assert re.search(text, why), why
+
+
+def test_nothing_is_claimed_from_too_little():
+    assert OdometryHistory().contradiction() is None
+    assert filled([0.0, 0.1, 0.2], linear_mps=np.zeros(3)).contradiction() is None, "too short"
+    assert filled([0.0, 0.1, 0.9, 1.0], linear_mps=np.zeros(3)).contradiction() is None, "across a gap"
+    standing = filled(np.arange(0.0, 1.5, 0.05), T_odom_base=np.eye(4), linear_mps=np.zeros(3), angular_radps=np.zeros(3))
+    assert standing.contradiction() is None

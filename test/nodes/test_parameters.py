@@ -12,7 +12,7 @@ from rclpy.parameter import Parameter
 
 from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.planning.validation import Limits
-from vavam_ros.nodes import conditions, parameters
+from vavam_ros.nodes import conditions, parameter_table
 from vavam_ros.nodes.parameter_table import LIMIT_NAMES, ROWS, rows_of
 from vavam_ros.nodes.parameters import Parameters
 
@@ -34,7 +34,7 @@ def make(context: Context, **overrides: object) -> tuple[Node, Parameters]:
 
 
 def test_documents_are_those_that_the_tables_give(repo_root: Path) -> None:
-    assert (repo_root / "docs" / "parameters.md").read_text() == parameters.markdown(ROWS), "run: python -m vavam_ros.nodes.parameters --markdown"
+    assert (repo_root / "docs" / "parameters.md").read_text() == parameter_table.markdown(), "run: python -m vavam_ros.nodes.parameter_table --markdown"
     assert (repo_root / "docs" / "diagnostics.md").read_text() == conditions.markdown(), "run: python -m vavam_ros.nodes.conditions --markdown"
 
 

@@ -58,6 +58,10 @@ ALL: tuple[Condition, ...] = (
          "As the text says; check the driver and the transport."),
     _row("input", _E, "bad_odometry", "odometry refused: {error}", "NaN, a zero or unnormalised quaternion, or no stamp.",
          "Repair the odometry source. The last good poses are used while they are young enough."),
+    _row("input", _W, "odometry_inconsistent", "odometry contradicts itself: {why}",
+         "The twist is left empty, is in another frame or unit, or pose and twist come from different sources.",
+         "Fill the twist in child_frame_id (m/s, rad/s). Until then poses are interpolated without it, but what is carried on by it "
+         "(the present pose, the start of a path) is wrong."),
     _row("input", _W, "odometry_reset", "odometry: {outcome}", "Localisation was reset, the vehicle respawned, or time jumped back.",
          "None if it was meant. Plans, tokens and poses from before are dropped."),
     _row("input", _W, "no_pose", "image dropped: {reason}", "Odometry is late, has a gap, or runs on another clock.",

@@ -87,6 +87,11 @@ class OdometryInput:
         with self._lock:
             return self._history.base_now(now_ns)
 
+    def contradiction(self) -> str | None:
+        """Why twists and poses cannot both be right; None when they agree."""
+        with self._lock:
+            return self._history.contradiction()
+
     def reset(self) -> None:
         """Forget all messages."""
         with self._lock:

@@ -1,18 +1,22 @@
 """Every parameter of every node, each declared once: name, type, default, bounds, unit, what it does, when it may change, which nodes have it.
 
-Where a core dataclass owns a default, the row reads it from there, so that each default has one home.
+Where a core module owns a default, the row reads it from there, so that each default has one home.
+
+    python -m vavam_ros.nodes.parameter_table --markdown > docs/parameters.md
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import argparse
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from vavam_ros.core.camera import view
 from vavam_ros.core.history.odometry import OdometryConfig
 from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import PlannerConfig
 from vavam_ros.core.planning.validation import Limits
-from vavam_ros.nodes.parameters import PLANNER, TOKENIZER, Part, Row
+from vavam_ros.nodes.parameters import BOTH, PLANNER, TOKENIZER, Part, Row
 
 _odom, _ring, _plan, _limits = OdometryConfig(), RingConfig(), PlannerConfig(), Limits()
 
@@ -64,7 +68,12 @@ _TOKENIZER = (
     Row(name="camera_mode", default="warp", choices=("warp", "resize"),
         description="`warp`: look through the model's canonical camera. `resize`: only resize, as upstream does; outputs are marked non-canonical, "
         "no camera_info is needed."),
-    Row(name="min_coverage", default=0.9, low=0.0, high=1.0, description="Smallest share of the canonical view that the camera must see."),
+    Row(name="min_coverage", default=view.MIN_COVERAGE, low=0.0, high=1.0, description="Smallest share of the canonical view that the camera must see."),
+    Row(name="camera_max_pitch_deg", default=view.MAX_PITCH_DEG, low=0.0, high=90.0, unit="deg",
+        description="Under `warp`, the camera may look this far up or down against the canonical one; more is taken for a wrong mounting, and refused."),
+    Row(name="camera_min_height_m", default=view.MIN_HEIGHT_M, low=-20.0, high=20.0, unit="m",
+        description="Under `warp`, the lowest camera above the ego point that is accepted: a warp turns the view, it cannot change the height."),
+    Row(name="camera_max_height_m", default=view.MAX_HEIGHT_M, low=-20.0, high=20.0, unit="m", description="Under `warp`, the highest one."),
     Row(name="image_rectified", default=False, description="The images are rectified ones (image_rect): P and R of camera_info hold instead of K and D."),
     Row(name="camera_mount_xyz_m", default=(), low=-20.0, high=20.0, unit="m",
         description="Camera position in the ego frame, used with camera_mount_rpy_deg; empty: the model's."),
@@ -153,3 +162,41 @@ def rows_of(parts: Iterable[Part]) -> tuple[Row, ...]:
     """The parameters of a node that consists of these parts."""
     wanted = frozenset(parts)
     return tuple(row for row in ROWS if row.parts & wanted)
+
+
+def markdown() -> str:
+    """docs/parameters.md."""
+    sections: tuple[tuple[str, frozenset[Part]], ...] = (
+        ("All nodes", BOTH),
+        ("tokenizer_node and vavam_node", TOKENIZER),
+        ("planner_node and vavam_node", PLANNER),
+    )
+    out = [
+        "# Parameters",
+        "",
+        "Made by `python -m vavam_ros.nodes.parameter_table --markdown` from `vavam_ros/nodes/parameter_table.py`; a test holds the two equal.",
+        "",
+        "*When*: `live` takes effect at once. `configure` is fixed while the node is configured; setting it then is refused with the reason.",
+        "Configuration files put values under `/**: ros__parameters:`. A value out of bounds makes configure fail and is named in the log and in /diagnostics.",
+        "Subscriptions also take `qos_overrides.<topic>.subscription.{reliability,depth,history}`, publishers the same with `publisher` (docs/topics.md).",
+    ]
+    for title, parts in sections:
+        out += ["", f"## {title}", "", "| name | type | default | bounds | unit | when | what |", "|---|---|---|---|---|---|---|"]
+        for row in ROWS:
+            if row.parts == parts:
+                default = f'"{row.default}"' if row.kind == "str" else str(list(row.default)) if isinstance(row.default, tuple) else str(row.default).lower()
+                when = "configure" if row.read_only else "live"
+                out.append(f"| `{row.name}` | {row.kind} | `{default}` | {row.bounds} | {row.unit} | {when} | {row.description} |")
+    return "\n".join(out) + "\n"
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="The parameters of all nodes.")
+    parser.add_argument("--markdown", action="store_true", required=True, help="print docs/parameters.md")
+    parser.parse_args(args)
+    print(markdown(), end="")
+
+
+if __name__ == "__main__":
+    main()

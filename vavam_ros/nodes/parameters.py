@@ -1,13 +1,10 @@
-"""One row per parameter; declare a node's rows, check every value against them, print them for the documentation. The rows: parameter_table.py.
-
-    python -m vavam_ros.nodes.parameters --markdown > docs/parameters.md
+"""One row per parameter; declare a node's rows, check every value against them. The rows: parameter_table.py.
 
 A value that is out of bounds, or of the wrong type, does not end the process: it is remembered as a named error, and configure fails with it.
 """
 
 from __future__ import annotations
 
-import argparse
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -178,43 +175,3 @@ def _descriptor(row: Row) -> ParameterDescriptor:
         elif row.kind == "int":
             descriptor.integer_range = [IntegerRange(from_value=math.ceil(row.low), to_value=math.floor(row.high), step=1)]
     return descriptor
-
-
-def markdown(rows: Sequence[Row]) -> str:
-    """docs/parameters.md."""
-    sections: tuple[tuple[str, frozenset[Part]], ...] = (
-        ("All nodes", BOTH),
-        ("tokenizer_node and vavam_node", TOKENIZER),
-        ("planner_node and vavam_node", PLANNER),
-    )
-    out = [
-        "# Parameters",
-        "",
-        "Made by `python -m vavam_ros.nodes.parameters --markdown` from `vavam_ros/nodes/parameter_table.py`; a test holds the two equal.",
-        "",
-        "*When*: `live` takes effect at once. `configure` is fixed while the node is configured; setting it then is refused with the reason.",
-        "Configuration files put values under `/**: ros__parameters:`. A value out of bounds makes configure fail and is named in the log and in /diagnostics.",
-        "Subscriptions also take `qos_overrides.<topic>.subscription.{reliability,depth,history}`, publishers the same with `publisher` (docs/topics.md).",
-    ]
-    for title, parts in sections:
-        out += ["", f"## {title}", "", "| name | type | default | bounds | unit | when | what |", "|---|---|---|---|---|---|---|"]
-        for row in rows:
-            if row.parts == parts:
-                default = f'"{row.default}"' if row.kind == "str" else str(list(row.default)) if isinstance(row.default, tuple) else str(row.default).lower()
-                when = "configure" if row.read_only else "live"
-                out.append(f"| `{row.name}` | {row.kind} | `{default}` | {row.bounds} | {row.unit} | {when} | {row.description} |")
-    return "\n".join(out) + "\n"
-
-
-def main(args: Sequence[str] | None = None) -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description="The parameters of all nodes.")
-    parser.add_argument("--markdown", action="store_true", required=True, help="print docs/parameters.md")
-    parser.parse_args(args)
-    from vavam_ros.nodes.parameter_table import ROWS  # it imports torch, which nodes without a model do not need
-
-    print(markdown(ROWS), end="")
-
-
-if __name__ == "__main__":
-    main()

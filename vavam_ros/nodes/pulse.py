@@ -74,6 +74,7 @@ class Pulse:
             node.board.state("not_active", not node.active)
             if node.active:
                 self._clock()
+                self._odometry()
                 node.check_qos(list(node.monitors.values()))
                 for part in node.parts:
                     part.report()
@@ -112,6 +113,11 @@ class Pulse:
         off = [(m, m.offset_s(node.now_ns)) for m in node.monitors.values() if m.age_s < 2.0]
         worst = max(((m, o) for m, o in off if o is not None and abs(o) > CLOCKS_DIFFER_S), key=lambda mo: abs(mo[1]), default=None)
         board.state("clock_mismatch", worst is not None, topic=worst[0].topic if worst else "", offset=worst[1] if worst else 0.0)
+
+    def _odometry(self) -> None:
+        odometry = self._node.odometry
+        why = odometry.contradiction() if odometry is not None else None
+        self._node.board.state("odometry_inconsistent", why is not None, why=why)
 
     def _timing(self) -> None:
         node, board = self._node, self._node.board

@@ -6,6 +6,7 @@ Inference thread: decodes, warps, encodes, publishes.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import deque
@@ -80,6 +81,7 @@ class Tokenizing:
         self._subscriptions: list[Any] = []
         self.pictures: deque[ModelPicture] = deque(maxlen=4)
         self._generation = 0
+        self._frozen = FrozenDetector()
         self.frames = 0
 
     # ── lifecycle ────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -102,6 +104,12 @@ class Tokenizing:
             raise ConfigError("camera_info_source is yaml, but camera_yaml is empty: give the calibration file")
         self._yaml = CameraModel.from_yaml(Path(yaml_path)) if yaml_path else None
         self._from_topic = p.text("camera_info_source") == "topic" and self._mode == "warp"
+        self._bands = {
+            "min_coverage": p.number("min_coverage"),
+            "max_pitch_rad": math.radians(p.number("camera_max_pitch_deg")),
+            "min_height_m": p.number("camera_min_height_m"),
+            "max_height_m": p.number("camera_max_height_m"),
+        }
         self._view_source: CameraModel | None = None
         self._has_view = self._mode == "resize"
         self._encoder_generation = 0
@@ -118,9 +126,8 @@ class Tokenizing:
     def activate(self) -> None:
         """Subscribe."""
         node, p = self._node, self._node.parameters
-        self.reset()
-        self._rate_hz = -1.0
         self._frozen = FrozenDetector(after=p.integer("frozen_after"), min_speed_mps=p.number("frozen_min_speed_mps"))
+        self.reset()
         self._camera = CameraInput(node, self._canonical, self._yaml, from_topic=self._from_topic)
         self._usable_s = time.monotonic()
         compressed = p.text("image_transport") == "compressed"
@@ -172,6 +179,7 @@ class Tokenizing:
         self._pending: deque[_Pending] = deque(maxlen=PENDING)
         self._newest_ns = 0
         self._rate_hz = -1.0  # a new gate
+        self._frozen.reset()
 
     # ── executor ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -190,7 +198,6 @@ class Tokenizing:
                     for queue in self._sync.queues:
                         queue.clear()
             self._node.reset_all(f"{self._image.topic}: stamps jumped back by {(self._newest_ns - stamp) / NS_PER_S:.1f} s", keep_odometry=began_anew)
-            self._frozen.reset()
         self._newest_ns = max(self._newest_ns, stamp)
 
     def _on_any_info(self, msg: CameraInfo) -> None:
@@ -292,7 +299,7 @@ class Tokenizing:
         if self._refused is not None and source is not None and source.same_as(self._refused[0]):
             raise self._refused[1]  # looking again costs as much as it did the first time
         try:
-            view = ViewTransform(self._canonical, self._out_hw, "warp", source, min_coverage=self._node.parameters.number("min_coverage"))
+            view = ViewTransform(self._canonical, self._out_hw, "warp", source, **self._bands)
         except CameraError as e:
             self._refused = (source, e.with_traceback(None)) if source is not None else None
             raise

@@ -29,6 +29,8 @@ _SAME_PX = 1 / 64  # the remap rounds to 1/32 pixel: less than half of it moves 
 _OVERSAMPLING = 3  # rendered pixels per output pixel; less loses up to 7 dB against the directly resized canonical picture, more costs time only
 _FINER = 1.25  # a source with more pixels than this per rendered pixel is shrunk first; bilinear sampling would alias
 
+MIN_COVERAGE, MAX_PITCH_DEG, MIN_HEIGHT_M, MAX_HEIGHT_M = 0.9, 20.0, 0.5, 3.5  # which cameras are accepted under warp
+
 
 def resize_like_upstream(rgb: U8, out_hw: tuple[int, int]) -> U8:
     """(h, w, 3) uint8 → (H, W, 3) uint8: antialiased bilinear on integers, equal to torchvision's v2.functional.resize(antialias=True).
@@ -77,10 +79,10 @@ class ViewTransform:
         mode: Literal["warp", "resize"] = "warp",
         source: CameraModel | None = None,
         *,
-        min_coverage: float = 0.9,
-        max_pitch_rad: float = 0.35,
-        min_height_m: float = 0.5,
-        max_height_m: float = 3.5,
+        min_coverage: float = MIN_COVERAGE,
+        max_pitch_rad: float = np.radians(MAX_PITCH_DEG),
+        min_height_m: float = MIN_HEIGHT_M,
+        max_height_m: float = MAX_HEIGHT_M,
     ) -> None:
         """`out_hw` in pixels. `max_pitch_rad` bounds the pitch between source and canonical camera, the heights bound the source's mounting.
 

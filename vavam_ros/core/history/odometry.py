@@ -23,6 +23,7 @@ from vavam_ros.core.contracts import F64, NS_PER_S, ConfigError, EgoPose, Odomet
 from vavam_ros.core.geometry import integrate_twist, interpolate_pose, rotation_matrix, rotation_vector, shift_origin, skew
 
 MAX_TREND_MPS2, MAX_TREND_RADPS2 = 10.0, 2.0
+MAX_SPEED_ERROR_MPS, MAX_TURN_ERROR_RADPS, MAX_RELATIVE_ERROR = 0.5, 0.1, 0.1  # between twists and poses, beyond which they contradict each other
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -179,6 +180,28 @@ class OdometryHistory:
         """The ego point's present pose and twist; otherwise as `base_now`."""
         found = self.base_now(now_ns)
         return found if isinstance(found, Waiting) else shift_origin(found, self.rear_axle_x_m)
+
+    def contradiction(self, over_s: float = 1.0) -> str | None:
+        """Why the twists of the last `over_s` seconds cannot have made the displacement and turn between their poses; None when they agree.
+
+        Over so long, noise averages out at any rate. Nothing is claimed across a gap, or with less than half of that time."""
+        first = bisect_left(self._stamps_ns, self._stamps_ns[-1] - _ns(over_s)) if self._samples else 0
+        samples = self._samples[first:]
+        steps_s = np.diff([s.stamp_ns for s in samples]) / NS_PER_S
+        if not steps_s.sum() >= 0.5 * over_s or steps_s.max() > self.config.max_gap_s:
+            return None
+        T_s, a, b = float(steps_s.sum()), samples[0].T_odom_base, samples[-1].T_odom_base
+        velocity = np.stack([s.T_odom_base[:3, :3] @ s.linear_mps for s in samples])  # (N, 3) in odom
+        turning = np.array([s.angular_radps[2] for s in samples])
+        from_twist_mps = 0.5 * (velocity[:-1] + velocity[1:]).T @ steps_s / T_s
+        from_poses_mps = (b[:3, 3] - a[:3, 3]) / T_s
+        off_mps, speed_mps = float(np.linalg.norm(from_twist_mps - from_poses_mps)), float(np.linalg.norm(from_poses_mps))
+        if off_mps > MAX_SPEED_ERROR_MPS + MAX_RELATIVE_ERROR * speed_mps:
+            return f"the poses move at {speed_mps:.2f} m/s, the twists say {np.linalg.norm(from_twist_mps):.2f} m/s; they differ by {off_mps:.2f} m/s"
+        rate_poses, rate_twist = float(rotation_vector(a[:3, :3].T @ b[:3, :3])[2]) / T_s, float(0.5 * (turning[:-1] + turning[1:]) @ steps_s) / T_s
+        if abs(rate_poses - rate_twist) > MAX_TURN_ERROR_RADPS + MAX_RELATIVE_ERROR * abs(rate_poses):
+            return f"the poses turn at {rate_poses:.2f} rad/s, the twists say {rate_twist:.2f} rad/s"
+        return None
 
     def _carry_on(self, stamp_ns: int) -> OdometrySample:
         """The newest message carried on by its twist, and the twist by its own trend over the last `trend_s`, where there are messages for one."""
