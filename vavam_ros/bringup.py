@@ -214,6 +214,8 @@ def system_rosbag(given: Mapping[str, str]) -> System:
         values["lockstep_image_topic"] = topics["image"]
         values |= {f"lockstep_{name}_topic": f"/{args['namespace'].strip('/')}/{name}".replace("//", "/") for name in ("tokens", "samples")}
         values |= {f"lockstep_{name}": float(args[name]) for name in ("tokenize_rate_hz", "plan_rate_hz") if args[name]}
+    if args["composed"] != "true":  # else the planner listens when the camera's subscriber does
+        values["wait_for_subscribers_topics"] = f"/{args['namespace'].strip('/')}/tokens".replace("//", "/")
     player = Process(
         name="bag_player_node",
         executable="bag_player_node",

@@ -126,6 +126,13 @@ def test_keys_of_the_card_are_those_of_a_model() -> None:
     assert {"domain", "trained"} <= set(ModelCard.__dataclass_fields__)
 
 
+def test_a_bag_waits_for_the_planner_too(model: str) -> None:
+    given = {"model": model, "bag": "some.mcap", "namespace": "second"}
+    assert by_name(system_rosbag(given))["bag_player_node"].parameters["wait_for_subscribers_topics"] == "/second/tokens"
+    composed = by_name(system_rosbag({**given, "composed": "true"}))["bag_player_node"]
+    assert "wait_for_subscribers_topics" not in composed.parameters, "one process: the camera's subscriber and the planner are there together"
+
+
 def test_bag_in_lockstep_knows_the_topics_of_the_nodes(model: str) -> None:
     given = {"model": model, "bag": "some.mcap", "lockstep": "true", "namespace": "second", "plan_rate_hz": "4"}
     player = by_name(system_rosbag(given))["bag_player_node"]

@@ -134,6 +134,22 @@ def test_pause_holds_the_bag(bag: Path, ear: Ear) -> None:
     assert len(ear.odometry) == 41
 
 
+def test_nothing_is_played_before_everyone_is_there(bag: Path, ear: Ear) -> None:
+    player = start(bag, rate=20.0, wait_for_subscribers_topics="/late")
+    ear.listen(lambda: False, 3.0)
+    assert ear.odometry == [], "one subscriber is missing"
+    ear.node.create_subscription(String, "/late", lambda m: None, 1)
+    finish(player, ear)
+    assert len(ear.odometry) == 41
+
+
+def test_who_never_comes_is_named_and_the_bag_is_played_anyway(bag: Path, ear: Ear) -> None:
+    player = start(bag, rate=20.0, wait_for_subscribers_s=2.0, wait_for_subscribers_topics="/never")
+    said = finish(player, ear)
+    assert player.returncode == 0
+    assert "after 2 s nobody subscribes to /never; playing anyway" in said
+
+
 @pytest.mark.parametrize(
     ("parameters", "expected"),
     [

@@ -16,6 +16,7 @@ import time
 from typing import Any
 
 import rclpy
+from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
@@ -26,59 +27,15 @@ from std_srvs.srv import SetBool
 
 from vavam_ros.bags import BagMessage, BagReader, TopicInfo
 from vavam_ros.core.contracts import NS_PER_S, BagError, ConfigError, VavamError
-from vavam_ros.nodes.parameters import Parameters, Row
+from vavam_ros.nodes.bag_player_table import PARAMETERS
+from vavam_ros.nodes.parameters import Parameters
 from vavam_ros.replay.playback import Lockstep, PlaybackStats, Timeline, header_stamp_ns
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 ODOMETRY_TYPE = "nav_msgs/msg/Odometry"
-PARAMETERS = (
-    Row(name="bag", default="", description="What to play: a rosbag2 directory, or an .mcap or .db3 file."),
-    Row(name="rate", default=1.0, low=0.0, high=100.0, description="Factor on real time; 0: as fast as possible."),
-    Row(name="loop", default=False, description="Begin again at the end; /clock then jumps back."),
-    Row(
-        name="start_offset_s",
-        default=0.0,
-        low=0.0,
-        high=1e6,
-        unit="s",
-        description="Begin this far into the bag. Latched messages from before are published first.",
-    ),
-    Row(name="duration_s", default=0.0, low=0.0, high=1e6, unit="s", description="Play this much of the bag; 0: to its end."),
-    Row(name="topics", default="", description="Topics to play, separated by spaces; empty: all."),
-    Row(
-        name="clock_hz",
-        default=40.0,
-        low=0.0,
-        high=1000.0,
-        unit="Hz",
-        description="Rate of /clock between messages (it is published with every message too); 0: no clock.",
-    ),
-    Row(name="start_paused", default=False, description="Wait for `~/pause` (std_srvs/SetBool) with data: false."),
-    Row(
-        name="wait_for_subscribers_s",
-        default=0.0,
-        low=0.0,
-        high=600.0,
-        unit="s",
-        description="Wait this long for a subscriber to the camera's topic (in lock-step: for the answers' publishers too).",
-    ),
-    Row(name="lockstep", default=False, description="Send the next picture only when the results of the one before are back."),
-    Row(name="lockstep_timeout_s", default=10.0, low=0.1, high=600.0, unit="s", description="Longest wait for the results of one picture."),
-    Row(name="lockstep_image_topic", default="", description="The camera's topic; empty: the only one in the bag."),
-    Row(name="lockstep_tokens_topic", default="/vavam/tokens", description="Where FrameTokens come back."),
-    Row(name="lockstep_samples_topic", default="/vavam/samples", description="Where TrajectorySamples come back; empty: do not wait for them."),
-    Row(
-        name="lockstep_tokenize_rate_hz",
-        default=2.0,
-        low=0.0,
-        high=60.0,
-        unit="Hz",
-        description="The tokenizer's tokenize_rate_hz: which pictures give tokens.",
-    ),
-    Row(name="lockstep_plan_rate_hz", default=2.0, low=0.0, high=60.0, unit="Hz", description="The planner's plan_rate_hz: which tokens give a plan."),
-)
 WAIT_SLICE_S = 0.05  # longest wait in which nobody looks at the pause switch or the shutdown
 LATCHED_HEAD_START_S = 1.0
+DELIVERY_S = 3.0
 SHORT_PATIENCE_S = 0.2  # after three waits in vain
 
 
@@ -148,6 +105,7 @@ class BagPlayerNode(Node):
                 self.stats.loops += 1
                 if not p.flag("loop"):
                     break
+        self._await_delivery()
 
     def _choose(self, reader: BagReader) -> list[TopicInfo]:
         """The topics to play. Those that cannot be are named in the stats with the reason."""
@@ -208,17 +166,35 @@ class BagPlayerNode(Node):
             self.create_subscription(TrajectorySamples, p.text("lockstep_samples_topic"), samples, 50)
 
     def _await_subscribers(self, image_topic: str | None) -> None:
-        """Give the other side time to be there: the camera's topic (or any) has a subscriber, and in lock-step the answers have a publisher."""
+        """Give the other side time to be there: the camera's topic (or any) and each further one has a subscriber; in lock-step, answers a publisher."""
         p = self.parameters
-        watched = [self._topic_publishers[image_topic]] if image_topic else list(self._topic_publishers.values())
-        answers = [t for t in (p.text("lockstep_tokens_topic"), p.text("lockstep_samples_topic")) if t] if p.flag("lockstep") else []
         end = time.monotonic() + p.number("wait_for_subscribers_s")
+        missing = ""
         while time.monotonic() < end and rclpy.ok(context=self.context):
-            if any(pub.get_subscription_count() for pub in watched) and all(self.count_publishers(t) for t in answers):
+            missing = self._missing(image_topic)
+            if not missing:
                 return
             time.sleep(WAIT_SLICE_S)
-        if p.number("wait_for_subscribers_s") > 0:
-            self.get_logger().warning(f"after {p['wait_for_subscribers_s']:g} s nobody subscribes to {image_topic or 'any topic'}; playing anyway")
+        if missing and rclpy.ok(context=self.context):
+            self.get_logger().warning(f"after {p['wait_for_subscribers_s']:g} s {missing}; playing anyway")
+
+    def _missing(self, image_topic: str | None) -> str:
+        """Who is not there yet, empty when all are."""
+        p = self.parameters
+        watched = [self._topic_publishers[image_topic]] if image_topic else list(self._topic_publishers.values())
+        deaf = [] if any(pub.get_subscription_count() for pub in watched) else [image_topic or "any topic"]
+        deaf += [t for t in p.text("wait_for_subscribers_topics").split() if not self.count_subscribers(self.resolve_topic_name(t))]
+        answers = [t for t in (p.text("lockstep_tokens_topic"), p.text("lockstep_samples_topic")) if t] if p.flag("lockstep") else []
+        mute = [t for t in answers if not self.count_publishers(t)]
+        return "; ".join([f"nobody subscribes to {t}" for t in deaf] + [f"nobody publishes {t}" for t in mute])
+
+    def _await_delivery(self) -> None:
+        """What was published last is still under way: reliable subscribers get a moment to acknowledge it before the player ends."""
+        end = time.monotonic() + DELIVERY_S
+        for publisher in self._topic_publishers.values():
+            left_s = end - time.monotonic()
+            if left_s > 0 and rclpy.ok(context=self.context):
+                publisher.wait_for_all_acked(Duration(seconds=left_s))
 
     def _on_pause(self, request: Any, response: Any) -> Any:
         if request.data:
