@@ -80,7 +80,9 @@ def test_who_does_not_listen_is_ended_by_force_and_it_shows() -> None:
 def test_ctrl_c_reaches_the_children_once(tmp_path: Path) -> None:
     """The whole command, interrupted as a terminal does it."""
     count = "n = 0\ndef on(*_):\n    global n\n    n += 1\n"
-    counts = f"import signal, sys\n{count}signal.signal(signal.SIGINT, on)\nprint('ready')\nsignal.pause()\nprint('interrupts:', n)"
+    # no pause(): an interrupt between 'ready' and it would not end it. A second one, should there be any, gets time to come.
+    waits = "while not n: time.sleep(0.01)\ntime.sleep(0.3)\n"
+    counts = f"import signal, time\n{count}signal.signal(signal.SIGINT, on)\nprint('ready')\n{waits}print('interrupts:', n)"
     driver = tmp_path / "driver.py"
     driver.write_text(
         "import os, sys\nfrom vavam_ros.cli.launch import Job, supervise_with_signals\n"
