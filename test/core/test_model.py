@@ -159,6 +159,24 @@ def test_extending_leaves_the_given_context_as_it_was(model: VaVAM, tokens: Tens
 
 
 @torch.inference_mode()
+def test_two_continuations_of_a_context_with_room_do_not_write_into_each_other(model: VaVAM, tokens: Tensor) -> None:
+    held = model.video.empty_context(capacity=30)
+    model.video.advance(held, tokens[:, :2].flatten(1))
+    before = [t.clone() for t in held.layer(1)]
+    first, second = model.extend(held, tokens[:, 2:3]), model.extend(held, tokens[:, 3:4])
+    model.video.advance(held, tokens[:, 4].flatten(1))  # in place, in the room behind
+    for context, order in ((first, [0, 1, 2]), (second, [0, 1, 3]), (held, [0, 1, 4])):
+        for got, expected in zip(context.layer(1), model.context(tokens[:, order]).layer(1), strict=True):
+            assert_close(got, expected)
+    assert all(torch.equal(a, b[:, :, :12]) for a, b in zip(before, held.layer(1), strict=True))
+
+
+def test_an_empty_context_says_how_to_fill_it(model: VaVAM) -> None:
+    with pytest.raises(ConfigError, match=r"empty: make it with VideoModel\.context"):
+        _ = model.video.empty_context().batch
+
+
+@torch.inference_mode()
 def test_frames_count_from_the_first_one_given(model: VaVAM, tokens: Tensor) -> None:
     """A short context has positions 0…n−1, so the same two frames give another context when something precedes them."""
     alone, later = model.context(tokens[:, 1:3]), model.context(tokens[:, :3])

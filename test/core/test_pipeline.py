@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from vavam_ros.core.camera import CANONICAL_CAMERAS, ViewTransform
 from vavam_ros.core.contracts import NS_PER_S, CameraImage, Command, ConfigError, EgoPose, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
 from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.history.token_ring import RingConfig
+from vavam_ros.core.model import Context
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
+from vavam_ros.core.planning.validation import Limits
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 
 CPU = torch.device("cpu")
@@ -157,6 +160,97 @@ def test_each_phase_of_a_faster_plan_rate_keeps_a_context_of_its_own(tiny: Loade
     plans(tiny, found, max_contexts=2)
     assert len(found) == 6
     assert made == [1, 1]
+
+
+def test_a_full_context_is_gone_before_the_next_is_made(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of them at once would be the peak of the memory that planning needs."""
+    found = windows(tiny, frames(tiny, 3.0))
+    alive: list[weakref.ref[torch.Tensor]] = []
+    counts: list[int] = []
+    original = tiny.model.context
+
+    def making(tokens: torch.Tensor) -> Context:
+        counts.append(sum(held() is not None for held in alive))
+        context = original(tokens)
+        alive.append(weakref.ref(context.layer(0)[0]._base if context.layer(0)[0]._base is not None else context.layer(0)[0]))
+        return context
+
+    monkeypatch.setattr(tiny.model, "context", making)
+    p = planner(tiny)
+    for window in found[3:]:  # all of them full
+        p.step(window, Command.STRAIGHT)
+    assert counts == [0, 0, 0, 0]
+
+
+def test_no_more_contexts_are_kept_than_asked_for(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two phases take turns: with room for one context each displaces the other's, and both are made anew every time."""
+    made: list[int] = []
+    original = tiny.model.context
+    monkeypatch.setattr(tiny.model, "context", lambda tokens: (made.append(tokens.shape[1]), original(tokens))[1])
+    plans(tiny, windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0), max_contexts=1)
+    assert made == [1, 1, 2, 2, 3, 3]
+
+
+def test_frames_of_another_epoch_do_not_continue_a_context(tiny: LoadedArtifact) -> None:
+    """The same stamps with other tokens, as after a bag loop, without a drivable plan in between that would show the change of epoch."""
+    first, *_, longer = windows(tiny, frames(tiny, 0.5))
+    other = tuple(replace(f, epoch=1, tokens=(f.tokens + 1) % 64) for f in longer.frames)
+    tight = Limits(max_speed_mps=1e-6)  # nothing is drivable
+    p = planner(tiny, limits=tight)
+    assert p.step(first, Command.STRAIGHT).violations
+    got = p.step(replace(longer, frames=other), Command.STRAIGHT)
+    alone = planner(tiny, limits=tight).step(replace(longer, frames=other), Command.STRAIGHT)
+    assert got.xy_ego_m.tobytes() == alone.xy_ego_m.tobytes()
+
+
+def test_only_a_drivable_plan_is_continued(tiny: LoadedArtifact) -> None:
+    found = windows(tiny, frames(tiny, 1.0))
+    drivable = Limits(**dict.fromkeys((f.name for f in fields(Limits)), 1e9))
+    assert [x.selection.reason for x in plans(tiny, found, limits=drivable)] == ["medoid, no previous plan", "continuity", "continuity"]
+    reasons = [x.selection.reason for x in plans(tiny, found, limits=replace(drivable, max_speed_mps=1e-6))]
+    assert reasons == ["medoid, no previous plan, no sample is valid"] * 3
+
+
+def test_a_late_frame_fills_the_ring_but_is_not_planned_from(tiny: LoadedArtifact) -> None:
+    early, late, newest = frames(tiny, 1.0, rate_hz=2.0)
+    s = scheduler(tiny)
+    assert isinstance(s.push(early), Window)
+    window = s.push(newest)
+    assert isinstance(window, Window)
+    assert len(window.frames) == 1  # a hole at 0.5 s
+    assert s.push(late) is None
+    assert s.push(late) is None  # and a duplicate
+    again = s.ring.window(newest.stamp_ns)
+    assert isinstance(again, Window)
+    assert [f.stamp_ns for f in again.frames] == [early.stamp_ns, late.stamp_ns, newest.stamp_ns]
+
+
+def test_a_reset_schedule_begins_with_one_frame(tiny: LoadedArtifact) -> None:
+    s = scheduler(tiny)
+    *before, after = frames(tiny, 1.0, rate_hz=2.0)
+    assert [len(w.frames) for w in map(s.push, before) if isinstance(w, Window)] == [1, 2]
+    s.reset()
+    window = s.push(after)
+    assert isinstance(window, Window)
+    assert (len(window.frames), s.resets) == (1, 1)
+
+
+@pytest.mark.parametrize(("dtype", "share"), [(torch.bfloat16, 5e-3), (torch.float16, 5e-4)])
+def test_a_network_in_half_precision_plans_the_same_way(tiny: LoadedArtifact, tmp_path: Path, dtype: torch.dtype, share: float) -> None:
+    """From picture to plan: the same tokens but for near-ties, waypoints off by centimetres per ten metres at most, and not rounded to the network's format."""
+    random_artifact(tmp_path / "tiny", TINY, seed=1)
+    half = load_artifact(tmp_path / "tiny", CPU, dtype=dtype)
+    view = ViewTransform(CANONICAL_CAMERAS["world_front"], (32, 64), "resize", None)
+    encoders = encoder(tiny), FrameEncoder(half.tokenizer, view, device=CPU, dtype=dtype)
+    full_tokens, half_tokens = (np.stack([e.step(picture(t), pose(t)).tokens for t in (0.0, 0.1, 0.2, 0.3)]) for e in encoders)
+    assert (full_tokens == half_tokens).mean() > 0.9
+    found = windows(tiny, frames(tiny, 2.0))
+    for exact, plan in zip(plans(tiny, found), plans(half, found), strict=True):
+        assert plan.xy_ego_m.dtype == np.float32
+        worst, largest = np.abs(plan.xy_ego_m - exact.xy_ego_m).max(), np.abs(exact.xy_ego_m).max()
+        assert 0 < worst <= share * largest
+        xy = torch.from_numpy(plan.xy_ego_m)
+        assert not torch.equal(xy.to(dtype).float(), xy)
 
 
 def test_planning_again_from_the_same_window_reuses_the_context(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
