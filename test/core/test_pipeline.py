@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import weakref
+import gc
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
@@ -65,7 +65,7 @@ def encoder(tiny: LoadedArtifact) -> FrameEncoder:
 
 
 def planner(tiny: LoadedArtifact, **config: object) -> Planner:
-    return Planner(tiny.model, model_id=tiny.card.model_id, config=PlannerConfig(**config), device=CPU)  # type: ignore[arg-type]
+    return Planner(tiny.model, model_id=tiny.card.model_id, command_ids=tiny.card.command_ids, config=PlannerConfig(**config), device=CPU)  # type: ignore[arg-type]
 
 
 def scheduler(tiny: LoadedArtifact, plan_rate_hz: float = 2.0, ring: RingConfig | None = None) -> PlanScheduler:
@@ -136,6 +136,18 @@ def test_command_seed_and_stamp_each_change_the_plan(tiny: LoadedArtifact) -> No
     assert not np.array_equal(base, planner(tiny).step(later, Command.STRAIGHT).xy_ego_m)
 
 
+def test_commands_reach_the_network_under_its_own_numbers(tiny: LoadedArtifact) -> None:
+    """The reference's numbers, unless the model's card says others."""
+    assert tiny.card.command_ids == {Command.RIGHT: 0, Command.LEFT: 1, Command.STRAIGHT: 2}
+    swapped = replace(tiny.card, command_map={"right": 1, "left": 0, "straight": 2})
+    window = windows(tiny, frames(tiny, 1.0))[-1]
+    other = Planner(tiny.model, model_id="x", command_ids=swapped.command_ids, config=PlannerConfig(), device=CPU)
+    left, right = (planner(tiny).step(window, command).xy_ego_m for command in (Command.LEFT, Command.RIGHT))
+    plan = other.step(window, Command.LEFT)
+    assert plan.command is Command.LEFT
+    assert plan.xy_ego_m.tobytes() == right.tobytes() != left.tobytes()
+
+
 def test_growing_a_context_gives_the_plan_of_computing_it_whole(tiny: LoadedArtifact) -> None:
     found = windows(tiny, frames(tiny, 1.5))
     for grown, window in zip(plans(tiny, found), found, strict=True):
@@ -165,20 +177,17 @@ def test_each_phase_of_a_faster_plan_rate_keeps_a_context_of_its_own(tiny: Loade
 def test_a_full_context_is_gone_before_the_next_is_made(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two of them at once would be the peak of the memory that planning needs."""
     found = windows(tiny, frames(tiny, 3.0))
-    alive: list[weakref.ref[torch.Tensor]] = []
+    gc.collect()
+    before = {id(x) for x in gc.get_objects() if type(x) is Context}
     counts: list[int] = []
     original = tiny.model.context
 
     def making(tokens: torch.Tensor) -> Context:
-        counts.append(sum(held() is not None for held in alive))
-        context = original(tokens)
-        alive.append(weakref.ref(context.layer(0)[0]._base if context.layer(0)[0]._base is not None else context.layer(0)[0]))
-        return context
+        counts.append(sum(type(x) is Context and id(x) not in before for x in gc.get_objects()))
+        return original(tokens)
 
     monkeypatch.setattr(tiny.model, "context", making)
-    p = planner(tiny)
-    for window in found[3:]:  # all of them full
-        p.step(window, Command.STRAIGHT)
+    plans(tiny, found[3:])  # all of them full
     assert counts == [0, 0, 0, 0]
 
 
@@ -219,7 +228,7 @@ def test_a_late_frame_fills_the_ring_but_is_not_planned_from(tiny: LoadedArtifac
     assert isinstance(window, Window)
     assert len(window.frames) == 1  # a hole at 0.5 s
     assert s.push(late) is None
-    assert s.push(late) is None  # and a duplicate
+    assert s.push(newest) is None, "the same message again is no news"
     again = s.ring.window(newest.stamp_ns)
     assert isinstance(again, Window)
     assert [f.stamp_ns for f in again.frames] == [early.stamp_ns, late.stamp_ns, newest.stamp_ns]
@@ -315,7 +324,7 @@ def test_warming_up_leaves_no_trace(tiny: LoadedArtifact) -> None:
 
 def test_stages_are_timed_by_the_callers_clock(tiny: LoadedArtifact) -> None:
     ticks = iter(range(1000))
-    p = Planner(tiny.model, model_id="x", config=PlannerConfig(), device=CPU, clock=lambda: float(next(ticks)))
+    p = Planner(tiny.model, model_id="x", command_ids=tiny.card.command_ids, config=PlannerConfig(), device=CPU, clock=lambda: float(next(ticks)))
     plan = p.step(windows(tiny, frames(tiny, 0.0))[0], Command.STRAIGHT)
     assert plan.stage_ms == (("context", 1000.0), ("denoise", 1000.0), ("select", 1000.0))
 

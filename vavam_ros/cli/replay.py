@@ -147,7 +147,7 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
     parts = Parts(
         encoder=FrameEncoder(artifact.tokenizer, view, device=device, dtype=dtype, clock=clock),
         scheduler=PlanScheduler.for_model(card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=args.plan_rate),
-        planner=Planner(artifact.model, model_id=card.model_id, config=config, device=device, clock=clock),
+        planner=Planner(artifact.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=device, clock=clock),
         camera=source,
     )
     parts.encoder.warm_up()

@@ -9,7 +9,7 @@ Shape letters: K samples · H waypoints · T frames · h w token grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -159,8 +159,12 @@ class PlannerConfig:
 class Planner:
     """Window + command → K trajectories, one selected. State: contexts that can still grow, and the last drivable plan."""
 
-    def __init__(self, model: VaVAM, *, model_id: str, config: PlannerConfig, device: torch.device, clock: Clock | None = None) -> None:
+    def __init__(
+        self, model: VaVAM, *, model_id: str, command_ids: Mapping[Command, int], config: PlannerConfig, device: torch.device, clock: Clock | None = None
+    ) -> None:
+        """`command_ids`: the number that this model knows each command by (`ModelCard.command_ids`)."""
         self._model, self._model_id, self._config, self._device, self._clock = model, model_id, config, device, clock
+        self._command_ids = dict(command_ids)
         self._contexts: list[tuple[_ContextKey, Context]] = []  # oldest first
         self._previous: Plan | None = None
 
@@ -182,7 +186,7 @@ class Planner:
         context = self._context(window)
         timer.lap("context")
         noise = plan_noise(cfg.seed, newest.stamp_ns, (cfg.samples, spec.action.horizon, spec.action.action_dim), device=self._device)
-        commands = torch.full((cfg.samples,), int(command), dtype=torch.int64, device=self._device)
+        commands = torch.full((cfg.samples,), self._command_ids[command], dtype=torch.int64, device=self._device)
         xy = self._model.sample(context, noise, commands, steps=cfg.steps).to("cpu", torch.float32).numpy()  # (K, H, 2)
         timer.lap("denoise")
         plan = self._select(window, command, xy, timer)

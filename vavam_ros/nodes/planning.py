@@ -78,7 +78,9 @@ class Planning:
             limits=Limits(**{name: p.number(f"limits.{name}") for name in LIMIT_NAMES}),
             max_contexts=p.integer("max_contexts"),
         )
-        self._planner = Planner(loaded.model, model_id=card.model_id, config=config, device=loaded.device, clock=loaded.clock)
+        self._planner = Planner(
+            loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=loaded.device, clock=loaded.clock
+        )
         ring = RingConfig(tolerance_s=p.number("slot_tolerance_s"), warmup=cast(Literal["shrink", "wait", "repeat"], p.text("warmup")))
         self._scheduler = PlanScheduler.for_model(
             card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=p.number("plan_rate_hz"), ring=ring

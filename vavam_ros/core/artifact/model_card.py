@@ -77,6 +77,11 @@ class ModelCard:
             raise ConfigError(f"command map: got {dict(commands)}, expected {expected}")
 
     @property
+    def command_ids(self) -> dict[Command, int]:
+        """The number that this model's network knows each command by."""
+        return {Command[name.upper()]: number for name, number in (self.command_map or {}).items()}
+
+    @property
     def camera(self) -> CanonicalCamera:
         """What the model looks through."""
         return CanonicalCamera.from_dict(self.canonical_camera)
