@@ -33,6 +33,12 @@ def test_an_error_of_ours_is_one_line_and_status_2(toy: SimpleNamespace, capsys:
     assert capsys.readouterr().err == "error: rate: got -1, expected a positive number\n"
 
 
+def test_options_may_stand_among_the_positional_arguments(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--dry-run", "vehicle", "model:=/nowhere"], ["vehicle", "--dry-run", "model:=/nowhere"], ["vehicle", "model:=/nowhere", "--dry-run"]):
+        assert cli.main(["launch", *words]) == 2
+        assert "argument model: got /nowhere" in capsys.readouterr().err, words
+
+
 def test_a_fault_of_ours_is_not_hidden(toy: SimpleNamespace) -> None:
     toy.run = lambda _: 1 // 0
     with pytest.raises(ZeroDivisionError):

@@ -50,7 +50,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sub = argparse.ArgumentParser(prog=f"vavam {args.command}", description=known[args.command])
     module.add_arguments(sub)
     try:
-        return int(module.run(sub.parse_args(words[1:])))
+        return int(module.run(sub.parse_intermixed_args(words[1:])))  # `launch vavam --dry-run model:=DIR`: options may stand between
     except VavamError as e:
         print(f"error: {e}", file=sys.stderr)
         return BAD_INPUT
