@@ -162,8 +162,12 @@ class BagReader:
                 f"{self.path}: got a {self.path.suffix or 'suffixless'} file, expected .mcap, .db3 or a rosbag2 directory (ROS 1 bags: convert them first)"
             )
         with _bag_errors(self.path, "opening the bag"):
-            reader = Reader(self.path)
-            reader.open()
+            try:
+                reader = Reader(self.path)
+                reader.open()
+            except (ReaderError, sqlite3.Error) as e:
+                fix = "copy it again, or finish it with `mcap recover` (.mcap) or `ros2 bag reindex` (a directory)"
+                raise BagError(f"{self.path}: got a bag that cannot be opened ({e}), expected a finished recording: {fix}") from e
         self._reader = reader
         self._collect_topics(reader.connections)
         return self

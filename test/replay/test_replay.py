@@ -135,6 +135,20 @@ def test_what_a_bag_lacks_is_named(model: Path, tmp_path: Path) -> None:
     assert result.evaluation is None
 
 
+def test_the_drive_is_never_replaced_by_its_plans(model: Path, drive: Path) -> None:
+    before = drive.read_bytes()
+    with pytest.raises(ConfigError, match="the drive itself"):
+        replay.replay(parse(replay, drive, "--model", model, "--out", drive.parent / "." / drive.name, "--overwrite"))
+    assert drive.read_bytes() == before
+
+
+def test_a_cut_off_bag_is_refused_with_the_fix(model: Path, drive: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.mcap"
+    cut.write_bytes(drive.read_bytes()[:5000])
+    with pytest.raises(BagError, match="mcap recover"):
+        replay.replay(parse(replay, cut, "--model", model, "--out", tmp_path / "o.mcap"))
+
+
 def plan_at(clip: RoadClip, stamp_ns: int, xy: np.ndarray) -> Plan:
     sample = clip.odometry_at(stamp_ns)
     pose = EgoPose(

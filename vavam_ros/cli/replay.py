@@ -95,6 +95,8 @@ def replay(args: argparse.Namespace) -> ReplayResult:
     if args.threads:
         torch.set_num_threads(args.threads)
     device = pick_device(args.device)
+    if args.out.resolve() == args.bag.resolve():
+        raise ConfigError(f"--out: got {args.out}, the drive itself, expected another name: --overwrite replaces old plans, never the recording")
     with BagReader(args.bag) as reader:
         choice = TopicChoice(image=args.image_topic, odometry=args.odometry_topic, camera_info=args.camera_info_topic, command=args.command_topic)
         inputs = find_inputs(reader, choice)
