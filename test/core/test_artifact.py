@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from vavam_ros.core.artifact import directory as artifacts
 from vavam_ros.core.artifact import load_artifact, load_tokenizer, load_video_artifact, random_artifact, read_card, save_artifact, tokenizer_for
 from vavam_ros.core.artifact.model_card import ModelCard, require_domain
+from vavam_ros.core.artifact.tensor_files import _digest_by_blocks
 from vavam_ros.core.camera import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import ArtifactError, ConfigError, DivisorError, DomainError, GoldenMismatchError
 from vavam_ros.core.spec import SMALL, VAVAM_S, ActionSpec, ModelSpec, VideoSpec, with_name
@@ -221,6 +223,42 @@ def test_another_golden_output(name: str, directory: Path) -> None:
     with pytest.raises(GoldenMismatchError, match="tokens of the recorded picture" if name == "codes" else name):
         load_artifact(directory, "cpu")
     load_artifact(directory, "cpu", check_golden=False)
+
+
+def test_a_golden_output_that_lacks_a_part(directory: Path) -> None:
+    edit_tensors(directory, "golden.safetensors", lambda t: t.pop("trajectory"))
+    with pytest.raises(ArtifactError, match=r"golden\.safetensors: got the tensors .*, expected .*'trajectory'"):
+        load_artifact(directory, "cpu")
+
+
+@pytest.mark.parametrize(("name", "message"), [("codes", r"gives \(1, 2, 3\) tokens, recorded were \(1, 1, 3\)"), ("logits", "logits has the shape")])
+def test_a_golden_output_of_another_shape(name: str, message: str, directory: Path) -> None:
+    edit_tensors(directory, "golden.safetensors", lambda t: t.update({name: t[name][:, :1].contiguous() if name == "codes" else t[name][:-1].contiguous()}))
+    with pytest.raises(GoldenMismatchError, match=message):
+        load_artifact(directory, "cpu")
+
+
+def test_a_model_that_overflows_is_not_written(directory: Path, tmp_path: Path) -> None:
+    """Finite weights whose output is not: nothing on disk could be checked against it."""
+    loaded = load_artifact(directory, "cpu")
+    with torch.no_grad():
+        loaded.model.action.readout.weight.fill_(3e38)
+    with pytest.raises(GoldenMismatchError, match=r"not finite \(trajectory\)"):
+        save_artifact(tmp_path / "out", loaded.card, loaded.model, loaded.tokenizer)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_digest_of_a_large_file_is_the_same_by_blocks(tmp_path: Path) -> None:
+    """Python 3.10 has no hashlib.file_digest."""
+    file = tmp_path / "large"
+    file.write_bytes(bytes(range(256)) * 5000)  # more than one block
+    assert _digest_by_blocks(file) == artifacts.file_digest(file) == hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("field", ["domain", "kind", "command_rule"])
+def test_a_card_knows_its_words(field: str, directory: Path) -> None:
+    with pytest.raises(ConfigError, match="got 'elsewhere', expected one of"):
+        replace(read_card(directory), **{field: "elsewhere"})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("half", ["video", "action"])
