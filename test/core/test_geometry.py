@@ -103,6 +103,13 @@ def test_constant_twist_is_a_circle():
     assert np.allclose(T, g.planar_T(10 * np.sin(1.0), 10 * (1 - np.cos(1.0)), 1.0), atol=1e-12)
 
 
+def test_a_twist_is_that_of_the_moving_frame():
+    """Facing left at (10, 0), forward goes left in the world, whatever lies at its origin; and the turn is about the vehicle."""
+    facing_left = g.planar_T(10.0, 0.0, np.pi / 2)
+    assert np.allclose(g.integrate_twist(facing_left, np.array([2.0, 0, 0]), np.zeros(3), 1.5), g.planar_T(10.0, 3.0, np.pi / 2), atol=1e-12)
+    assert np.allclose(g.integrate_twist(facing_left, np.zeros(3), np.array([0, 0, 0.5]), 1.0), g.planar_T(10.0, 0.0, np.pi / 2 + 0.5), atol=1e-12)
+
+
 def test_constant_twist_equals_many_small_steps_and_composes():
     v, w = np.array([1.0, 2.0, 3.0]), np.array([0.3, -0.2, 0.5])
     T = random_T(RNG)
