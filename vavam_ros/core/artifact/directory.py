@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from vavam_ros.core.artifact.golden_check import record, replay
-from vavam_ros.core.artifact.model_card import CARD_FILE, ModelCard, read_card, require_domain, write_card
+from vavam_ros.core.artifact.model_card import CARD_FILE, ModelCard, read_card, write_card
 from vavam_ros.core.artifact.tensor_files import Unfilled, check_tensors, file_digest, fill, put, read_tensors, write_tensors
 from vavam_ros.core.camera.camera_model import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import ArtifactError, ConfigError
@@ -24,20 +24,6 @@ from vavam_ros.core.model.network import VaVAM, VideoModel, init_weights
 from vavam_ros.core.spec import SMALL, ModelSpec
 from vavam_ros.core.tokenizer.random_init import init_tokenizer
 from vavam_ros.core.tokenizer.vq16 import DROPPED_BUFFERS, VQ16, VQ16_RELEASED, VQ16_SMALL, TokenizerSpec, tokenizer_identity
-
-__all__ = [
-    "LoadedArtifact",
-    "LoadedVideo",
-    "ModelCard",
-    "load_artifact",
-    "load_tokenizer",
-    "load_video_artifact",
-    "random_artifact",
-    "read_card",
-    "require_domain",
-    "save_artifact",
-    "tokenizer_for",
-]
 
 MODEL_FILE, TOKENIZER_FILE, GOLDEN_FILE = "model.safetensors", "tokenizer.safetensors", "golden.safetensors"
 
