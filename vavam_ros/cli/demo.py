@@ -13,7 +13,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from vavam_ros.cli.launch import Job, command_of, supervise
 from vavam_ros.core.artifact import random_artifact
 from vavam_ros.core.camera import CanonicalCamera
 from vavam_ros.core.contracts import F32, NS_PER_S, Plan, VavamError
+from vavam_ros.core.spec import SMALL
 from vavam_ros.replay.clip_bag import clip_for, write_clip
 
 REAL_CLIP = "udacity_ch2_hmb3"
@@ -53,7 +54,8 @@ def run(args: argparse.Namespace) -> int:
     out: Path = args.out
     out.mkdir(parents=True, exist_ok=True)
     print("vavam demo: the weights are UNTRAINED (random). The paths mean nothing; what is shown is that they arrive.")
-    card = random_artifact(out / "model")
+    # An untrained plan is little more than its noise times the action scale: at the usual 70 m it would lie outside of every picture.
+    card = random_artifact(out / "model", replace(SMALL, flow=replace(SMALL.flow, action_scale_m=8.0)))
     drive, real = out / "drive.mcap", _real_clip(args)
     if real is None:
         write_clip(drive, clip_for(CanonicalCamera.from_dict(card.canonical_camera), duration_s=args.duration_s), overwrite=True)

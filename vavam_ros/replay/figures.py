@@ -73,7 +73,7 @@ def _ordinal(n: int) -> str:
 
 def one_plan(plan: Plan, truth_xy_m: F64 | None) -> bytes:
     """One plan from above, in the ego frame: forward is up, left is left."""
-    figure, axes = _axes(3.0, 3.4, "", "y, left ← [m] → right", "x, forward [m]")
+    figure, axes = _axes(3.2, 3.6, "", "y, left ← [m] → right", "x, forward [m]")
     curves = [dense(np.asarray(s, np.float64), plan.dt_s, None) for s in plan.xy_ego_m]
     for i, curve in enumerate(curves):
         axes.plot(-curve[:, 1], curve[:, 0], color=SAMPLE, linewidth=0.9, label=f"{len(curves)} samples" if i == 0 else None)

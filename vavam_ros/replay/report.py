@@ -29,11 +29,12 @@ h1 { font-size: 26px; margin: 0 0 2px; } h2 { font-size: 18px; margin: 36px 0 10
 .tile { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
 .tile b { display: block; font-size: 22px; line-height: 1.25; font-variant-numeric: tabular-nums; } .tile span { color: var(--soft); font-size: 13px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-radius: 8px; padding: 14px 16px; margin: 0 0 14px; overflow-x: auto; }
-.card > img { display: block; max-width: 100%; height: auto; }
+.card > img { display: block; width: 100%; height: auto; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 14px; }
 .frame { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 3fr); gap: 14px; align-items: start; }
 .frame img { width: 100%; height: auto; display: block; border-radius: 4px; }
-.frame .side { display: grid; gap: 8px; } .caption { color: var(--soft); font-size: 13px; margin: 6px 0 0; }
+.under { display: flex; gap: 12px; align-items: start; margin-top: 8px; } .frame .under img { flex: none; width: 200px; }
+.caption { color: var(--soft); font-size: 13px; margin: 6px 0 0; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 th, td { text-align: left; padding: 5px 10px; border-bottom: 1px solid var(--line); vertical-align: top; }
 td.n, th.n { text-align: right; white-space: nowrap; }
@@ -162,7 +163,7 @@ def _frames(result: ReplayResult) -> str:
     known = kept[0].view.source is not None and kept[0].view.source.T_ego_camera is not None
     how = "this camera's calibration and mounting" if known else "the canonical camera's calibration, as this camera's is not known"
     approximate = "" if result.log.canonical else " The camera is not canonical: the drawing is approximate."
-    intro = f"Drawn on flat ground with {how}.{approximate} Right: what the model sees, and the plan from above."
+    intro = f"Drawn on flat ground with {how}.{approximate} Below each: what the model sees; right: the plan from above."
     return f'<h2>Pictures and plans</h2><p class="caption">{keys}</p><p class="caption">{escape(intro)}</p>' + "".join(_frame(result, f) for f in kept)
 
 
@@ -183,8 +184,9 @@ def _frame(result: ReplayResult, frame: KeptFrame) -> str:
     if plan.violations:
         caption += f" · breaks {'; '.join(str(v) for v in plan.violations[:3])}"
     picture = _img(jpeg(draw_plan(frame.recorded, frame.view, plan, truth)), "jpeg", "picture with the plan drawn on")
-    side = _img(jpeg(frame.model_image, 400), "jpeg", "what the model sees") + _img(figures.one_plan(plan, truth), "png", "the plan from above")
-    return f'<div class="card frame"><div>{picture}<p class="caption">{escape(caption)}</p></div><div class="side">{side}</div></div>'
+    under = _img(jpeg(frame.model_image, 400), "jpeg", "what the model sees") + f'<p class="caption">{escape(caption)}</p>'
+    above = _img(figures.one_plan(plan, truth), "png", "the plan from above")
+    return f'<div class="card frame"><div>{picture}<div class="under">{under}</div></div><div>{above}</div></div>'
 
 
 def _drive(result: ReplayResult) -> str:
