@@ -123,10 +123,17 @@ def test_token_frames_survive_the_message() -> None:
 
 @pytest.mark.parametrize(
     ("change", "error"),
-    [({"grid_height": 4}, TokenError), ({"schema_version": 9}, TokenError), ({"tokens": array("H")}, TokenError), ({"pose_quality": 99}, InputError)],
+    [
+        ({"grid_height": 4}, TokenError),
+        ({"schema_version": 9}, TokenError),
+        ({"tokens": array("H")}, TokenError),
+        ({"pose_quality": 99}, InputError),
+        ({"odom_frame_id": ""}, InputError),
+        ({"coverage": float("nan")}, InputError),
+    ],
 )
 def test_token_messages_that_cannot_be_used_are_refused(change: dict[str, object], error: type[Exception]) -> None:
-    msg = FrameTokens(schema_version=1, grid_height=3, grid_width=4, tokens=array("H", range(12)), codebook_size=64)
+    msg = FrameTokens(schema_version=1, grid_height=3, grid_width=4, tokens=array("H", range(12)), codebook_size=64, odom_frame_id="odom")
     msg.pose.orientation.w = 1.0
     convert.token_frame(msg)
     for name, value in change.items():
@@ -183,3 +190,15 @@ def test_camera_key_sees_every_change_that_matters() -> None:
     assert convert.camera_key(info()) == key
     for change in ({"width": 5}, {"d": [0.1]}, {"binning_x": 2}, {"k": [2.0, 0, 2, 0, 1, 1, 0, 0, 1]}, {"distortion_model": "equidistant"}):
         assert convert.camera_key(info(**change)) != key
+
+
+def test_what_is_in_no_frame_or_out_of_this_world_is_refused() -> None:
+    odometry = Odometry(header=convert.header_msg(1, ""), child_frame_id="base_link")
+    odometry.pose.pose.orientation.w = 1.0
+    with pytest.raises(InputError, match="frame_id is empty"):
+        convert.odometry_sample(odometry)
+    for x in (1e300, float("nan")):
+        route = Path(header=convert.header_msg(1, "odom"), poses=[PoseStamped(), PoseStamped()])
+        route.poses[1].pose.position.x = x
+        with pytest.raises(InputError, match="not finite or beyond"):
+            convert.route_xy(route)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -207,3 +208,39 @@ def test_bgra_as_from_carla_and_odometry_in_map(host: Any, world: Any) -> None:
     yaw = 2 * math.atan2(here.orientation.z, here.orientation.w)
     ego = (here.position.x - 1.4 * math.cos(yaw), here.position.y - 1.4 * math.sin(yaw))  # the rear axle, 1.4 m behind the actor's origin
     assert math.dist((last.pose.position.x, last.pose.position.y), ego) < 0.02
+
+
+def test_stamps_of_a_time_to_come_are_another_clock_and_no_path_is_published(host: Any, world: Any) -> None:
+    _, w = running(host, world, VavamNode)
+    raw, path = w.listen(PathMsg, "path_raw"), w.listen(PathMsg, "path")
+    w.now_ns = lambda: time.time_ns() + 2 * NS
+    w.drive(30.0, until=lambda: len(raw) >= 2 and w.says("clock_mismatch"))
+    assert raw
+    assert w.says("clock_mismatch")
+    assert not path
+
+
+def test_odometry_whose_twist_is_left_empty_is_named(host: Any, world: Any) -> None:
+    _, w = running(host, world, TokenizerNode)
+    original = w.odometry
+
+    def without_twist(stamp: int) -> Any:
+        msg = original(stamp)
+        msg.twist.twist.linear.x = msg.twist.twist.angular.z = 0.0
+        return msg
+
+    w.drive(3.0)
+    assert not w.says("odometry_inconsistent")
+    w.odometry = without_twist
+    w.drive(15.0, until=lambda: w.says("odometry_inconsistent"))
+    assert "the twists say" in w.status("input")["message"]
+
+
+@pytest.mark.parametrize(
+    ("params", "text"),
+    [({"camera_max_pitch_deg": 5.0, "camera_mount_rpy_deg": [0.0, 8.0, 0.0], "min_coverage": 0.5}, "camera pitch"), ({"camera_min_height_m": 2.0}, "camera height")],
+)
+def test_the_bands_of_the_mounting_are_parameters(host: Any, world: Any, params: dict[str, Any], text: str) -> None:
+    _, w = running(host, world, TokenizerNode, **params)
+    w.drive(20.0, until=lambda: w.says("camera_unusable"))
+    assert text in w.status("input")["message"]

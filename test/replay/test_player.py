@@ -135,6 +135,8 @@ def test_pause_holds_the_bag(bag: Path, ear: Ear) -> None:
 
 
 def test_nothing_is_played_before_everyone_is_there(bag: Path, ear: Ear) -> None:
+    if bag.suffix == ".db3":
+        pytest.skip("waiting does not depend on the storage: tested with mcap")
     player = start(bag, rate=20.0, wait_for_subscribers_topics="/late")
     ear.listen(lambda: False, 3.0)
     assert ear.odometry == [], "one subscriber is missing"
@@ -144,6 +146,8 @@ def test_nothing_is_played_before_everyone_is_there(bag: Path, ear: Ear) -> None
 
 
 def test_who_never_comes_is_named_and_the_bag_is_played_anyway(bag: Path, ear: Ear) -> None:
+    if bag.suffix == ".db3":
+        pytest.skip("waiting does not depend on the storage: tested with mcap")
     player = start(bag, rate=20.0, wait_for_subscribers_s=2.0, wait_for_subscribers_topics="/never")
     said = finish(player, ear)
     assert player.returncode == 0

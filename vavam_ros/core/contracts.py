@@ -131,7 +131,7 @@ class WaitReason(Enum):
     CONTEXT_GAP = "a gap in the token frames"
     IMAGE_FROZEN = "the image does not change while the vehicle moves"
     IMAGE_STALE = "newest image is too old"
-    PLAN_EXPIRED = "last plan is older than max_plan_age_s"
+    PLAN_EXPIRED = "last plan is too old, or not yet due"
     PLAN_INVALID = "the plan failed validation"
 
 

@@ -240,7 +240,8 @@ def place_path(plan: Plan, now_ns: int, *, step_s: float = 0.1, max_plan_age_s: 
     if not step_s > 0.0:
         raise ConfigError(f"path step: got {step_s} s, expected a positive time")
     if age_s >= limit_s or age_s < -plan.dt_s:
-        return Waiting(reason=WaitReason.PLAN_EXPIRED, detail=f"age {age_s:.2f} s, usable for {limit_s:.2f} s")
+        early = f"its image stamp is {-age_s:.2f} s ahead of the clock" if age_s < 0.0 else ""
+        return Waiting(reason=WaitReason.PLAN_EXPIRED, detail=early or f"age {age_s:.2f} s, usable for {limit_s:.2f} s")
     start_ns = max(0, now_ns - plan.stamp_ns)
     step_ns, end_ns = round(step_s * NS_PER_S), round(spline.end_s * NS_PER_S)
     grid_ns = np.append(np.arange(0, end_ns - step_ns // 2, step_ns), end_ns)

@@ -56,7 +56,7 @@ ALL: tuple[Condition, ...] = (
          "Stamp with the time of exposure or measurement at the source."),
     _row("input", _E, "bad_image", "image refused: {error}", "Encoding that carries no usable colour, truncated data, or a corrupt JPEG.",
          "As the text says; check the driver and the transport."),
-    _row("input", _E, "bad_odometry", "odometry refused: {error}", "NaN, a zero or unnormalised quaternion, or no stamp.",
+    _row("input", _E, "bad_odometry", "odometry refused: {error}", "NaN, a zero or unnormalised quaternion, no stamp, or no frame.",
          "Repair the odometry source. The last good poses are used while they are young enough."),
     _row("input", _W, "odometry_inconsistent", "odometry contradicts itself: {why}",
          "The twist is left empty, is in another frame or unit, or pose and twist come from different sources.",

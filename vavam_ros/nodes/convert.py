@@ -102,8 +102,13 @@ def _vector(v: Vector3) -> F64:
 # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+FARTHEST_M = 1e8  # farther than any map; larger numbers overflow when they are squared
+
+
 def odometry_sample(msg: Odometry, *, estimated: bool = False) -> OdometrySample:
-    """nav_msgs/Odometry → OdometrySample. A pose that is no pose raises InputError; NaN in the twist is left for the history to count."""
+    """nav_msgs/Odometry → OdometrySample. Raises InputError for a pose that is none, or in no frame; NaN in the twist is left for the history to count."""
+    if not msg.header.frame_id:
+        raise InputError("odometry: header.frame_id is empty, expected the frame of the pose (odom, map): paths are published in it")
     return OdometrySample(
         stamp_ns=stamp_ns(msg.header),
         odom_frame_id=msg.header.frame_id,
@@ -184,8 +189,10 @@ def route_xy(msg: Path, T_odom_route: F64 | None = None) -> F64:
 
     The headers of the poses are not read: the CARLA bridge leaves them empty."""
     xyz = np.array([(p.pose.position.x, p.pose.position.y, p.pose.position.z) for p in msg.poses], dtype=np.float64).reshape(-1, 3)
-    if len(xyz) < 2 or not np.isfinite(xyz).all():
-        raise InputError(f"route: got {len(xyz)} points{'' if np.isfinite(xyz).all() else ', some not finite'}; expected two or more finite ones")
+    usable = bool((np.abs(xyz) <= FARTHEST_M).all())  # false for NaN as well
+    if len(xyz) < 2 or not usable:
+        odd = "" if usable else f", some not finite or beyond {FARTHEST_M:g} m"
+        raise InputError(f"route: got {len(xyz)} points{odd}; expected two or more finite ones")
     placed = xyz if T_odom_route is None else transform_points(T_odom_route, xyz)
     return np.asarray(placed[:, :2])
 
@@ -202,6 +209,10 @@ def token_frame(msg: FrameTokens) -> TokenFrame:
         raise InputError(f"frame tokens: twist is not finite: linear {linear.tolist()}, angular {angular.tolist()}")
     if msg.pose_quality not in {int(q) for q in PoseQuality}:
         raise InputError(f"frame tokens: got pose_quality {msg.pose_quality}, expected 0…{max(PoseQuality):d}")
+    if not msg.odom_frame_id:
+        raise InputError("frame tokens: odom_frame_id is empty, expected the frame of the pose: paths are published in it")
+    if not 0.0 <= msg.coverage <= 1.0:
+        raise InputError(f"frame tokens: got coverage {msg.coverage}, expected 0…1")
     return TokenFrame(
         stamp_ns=stamp,
         epoch=msg.epoch,

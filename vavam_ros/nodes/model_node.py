@@ -326,6 +326,7 @@ def run(make_node: Callable[[], ModelNode], args: Sequence[str] | None) -> None:
             ended, loading = node.close(), node.loaded is None
             node.destroy_node()
         rclpy.try_shutdown()
+    gc.freeze()  # everything is closed; the interpreter's last collection would go through all of torch, which takes seconds on a busy machine
     if not ended:  # a thread in a driver, or in the reading of a model, cannot be joined, and Python must not be torn down around it
         sys.stderr.flush()
         os._exit(0 if loading else 1)

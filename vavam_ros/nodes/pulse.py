@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 STUCK_S = 30.0
 DIAGNOSTICS_PERIOD_S = 1.0
+AHEAD_S = 0.5  # a stamp may lag, but what is stamped with a time to come is of another clock
 
 
 class Pulse:
@@ -111,7 +112,7 @@ class Pulse:
         why = "nobody publishes /clock" if node.count_publishers("/clock") == 0 else "/clock has not ticked" if node.now_ns == 0 else ""
         board.state("no_clock", simulated and bool(why), why=why)
         off = [(m, m.offset_s(node.now_ns)) for m in node.monitors.values() if m.age_s < 2.0]
-        worst = max(((m, o) for m, o in off if o is not None and abs(o) > CLOCKS_DIFFER_S), key=lambda mo: abs(mo[1]), default=None)
+        worst = max(((m, o) for m, o in off if o is not None and not -CLOCKS_DIFFER_S <= o <= AHEAD_S), key=lambda mo: abs(mo[1]), default=None)
         board.state("clock_mismatch", worst is not None, topic=worst[0].topic if worst else "", offset=worst[1] if worst else 0.0)
 
     def _odometry(self) -> None:
