@@ -238,7 +238,10 @@ def test_odometry_whose_twist_is_left_empty_is_named(host: Any, world: Any) -> N
 
 @pytest.mark.parametrize(
     ("params", "text"),
-    [({"camera_max_pitch_deg": 5.0, "camera_mount_rpy_deg": [0.0, 8.0, 0.0], "min_coverage": 0.5}, "camera pitch"), ({"camera_min_height_m": 2.0}, "camera height")],
+    [
+        ({"camera_max_pitch_deg": 5.0, "camera_mount_rpy_deg": [0.0, 8.0, 0.0], "min_coverage": 0.5}, "camera pitch"),
+        ({"camera_min_height_m": 2.0}, "camera height"),
+    ],
 )
 def test_the_bands_of_the_mounting_are_parameters(host: Any, world: Any, params: dict[str, Any], text: str) -> None:
     _, w = running(host, world, TokenizerNode, **params)
