@@ -1,6 +1,6 @@
 """Time of whole plans of one model in this process: context computed whole, K samples, Euler steps of the model's own number.
 
-    [OMP_WAIT_POLICY=PASSIVE|ACTIVE] python bench/bench_plan.py [--size small] [--samples 8] [--plans 12] [--threads N]
+    [GOMP_SPINCOUNT=N | OMP_WAIT_POLICY=PASSIVE] python bench/bench_plan.py [--size small] [--samples 8] [--plans 12] [--threads N]
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def main() -> None:
         model.sample(model.context(tokens), noise, command)
         took.append((time.perf_counter() - start) * 1e3)
     took = took[1:]  # the first one warms up
-    policy = os.environ.get("OMP_WAIT_POLICY", "not set")
-    print(f"{args.size}, K={args.samples}, {args.threads} threads, OMP_WAIT_POLICY {policy}, load {os.getloadavg()[0]:.1f}: ", end="")
+    waiting = ", ".join(f"{name}={os.environ[name]}" for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY") if name in os.environ) or "OpenMP's default"
+    print(f"{args.size}, K={args.samples}, {args.threads} threads, {waiting}, load {os.getloadavg()[0]:.1f}: ", end="")
     print(f"median {statistics.median(took):.0f} ms, smallest {min(took):.0f}, largest {max(took):.0f}")
 
 

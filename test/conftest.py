@@ -37,7 +37,7 @@ def _claim_domain() -> int:
 
 _DOMAIN = _claim_domain()
 os.environ.update({RUN_MARK: uuid.uuid4().hex, "ROS_DOMAIN_ID": str(_DOMAIN), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"})
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # before torch is imported: vavam_ros/nodes/__init__.py says why
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # before torch is imported: vavam_ros/nodes/__init__.py says why
 for _variable in ("FASTDDS_DEFAULT_PROFILES_FILE", "FASTRTPS_DEFAULT_PROFILES_FILE"):
     os.environ[_variable] = str(ROOT / "config" / "fastdds_shm.xml")
 os.environ.setdefault("ROS_LOG_DIR", tempfile.mkdtemp(prefix="vavam_ros_log_"))

@@ -2,4 +2,4 @@
 
 import os
 
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # see vavam_ros/nodes/__init__.py; replay runs beside other work too
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # see vavam_ros/nodes/__init__.py; replay runs beside other work too
