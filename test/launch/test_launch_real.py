@@ -41,21 +41,25 @@ service.include_launch_description(IncludeLaunchDescription(PythonLaunchDescript
 sys.exit(service.run())
 """
 PROBE = """#!{python} -S
-import json, os, signal, sys
+import json, os, signal, sys, time
+signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
 files = [open(sys.argv[i + 1]).read() for i, word in enumerate(sys.argv) if word == "--params-file"]
 record = dict(argv=sys.argv, files=files, environment={{name: os.environ.get(name) for name in {variables!r}}})
 temporary = os.path.join({folder!r}, str(os.getpid()))
 open(temporary, "w").write(json.dumps(record))
 os.rename(temporary, temporary + ".json")
-if {end!r} in sys.argv[0]:
+until = time.monotonic() + 30.0
+if {end!r} in sys.argv[0]:  # once the other one listens to signals
+    while len([name for name in os.listdir({folder!r}) if name.endswith(".json")]) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
     sys.exit(0)
-signal.signal(signal.SIGINT, lambda *_: sys.exit(0))
-signal.pause()
+while True:
+    time.sleep(1.0)
 """
 
 
 def prefix(folder: Path, end: str = "nothing") -> Path:
-    """An ament prefix whose vavam_ros executables write down how they were started; the one named `end` ends at once."""
+    """An ament prefix whose vavam_ros executables write down how they were started; the one named `end` ends by itself."""
     records = folder / "records"
     records.mkdir(parents=True)
     index = folder / "share" / "ament_index" / "resource_index" / "packages"
