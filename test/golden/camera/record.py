@@ -1,7 +1,7 @@
 """Record what torchvision's antialiased resize makes of fixed pictures: the reference of `resize_like_upstream`.
 
-    python -m venv /tmp/tv && /tmp/tv/bin/pip install torch==2.14.1 torchvision==0.29.1
-    /tmp/tv/bin/python test/golden/camera/record.py test/golden/camera/resize.npz
+    python -m venv VENV && VENV/bin/pip install torch==2.14.1 torchvision==0.29.1
+    VENV/bin/python test/golden/camera/record.py test/golden/camera/resize.npz
 
 The pictures come from a seed (PCG64, integers only), so only a sample of each output is stored: a crop at full resolution and every 5th pixel.
 Upstream: VideoActionModel vam/datalib/transforms.py, ResizeByFactor, v2.functional.resize(img, (int(h / f), int(w / f)), antialias=True) on uint8 CHW.
