@@ -98,6 +98,19 @@ def test_a_failed_configure_can_be_repaired(world: Any, host: Any, model_dir: An
     assert not refused.successful
 
 
+def test_activation_subscribes_in_the_executor_so_that_no_message_meets_a_half_made_filter(host: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    h = host(VavamNode)
+    threads: list[threading.Thread] = []
+    subscribe = h.node.subscribe
+    monkeypatch.setattr(h.node, "subscribe", lambda *a, **k: (threads.append(threading.current_thread()), subscribe(*a, **k))[1])
+    h.node.autostart()
+    end = time.monotonic() + 60.0
+    while not h.node.active and time.monotonic() < end:
+        time.sleep(0.01)
+    assert len(threads) >= 3
+    assert set(threads) == {h._thread}
+
+
 class SlowLoad(VavamNode):
     """Loads when it is let."""
 

@@ -1,17 +1,18 @@
 """What the model nodes have in common: lifecycle, loading off the executor, resets, QoS, heartbeat and diagnostics. Their parts do the rest.
 
 Threads of a node: the executor (callbacks, timers, transitions asked for by service), one inference thread per part (worker.py), the pulse (heartbeat
-and diagnostics, which therefore go on whatever the others do), and, with `autostart`, one that walks through configure and activate.
+and diagnostics, which therefore go on whatever the others do), and, with `autostart`, one that configures.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -138,18 +139,35 @@ class ModelNode(LifecycleNode):
     # ── lifecycle ────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def autostart(self) -> None:
-        """Configure and activate in a thread of its own, so that the executor answers meanwhile."""
+        """Configure in a thread of its own, so that the executor answers meanwhile; then activate in the executor.
+
+        Activation subscribes. Done beside a spinning executor, a message (a latched route, say) could arrive at a filter that is half made.
+        """
+
+        def activate() -> None:
+            with self._unless_ending():
+                self.trigger_activate()
 
         def walk() -> None:
-            try:
-                if self.trigger_configure() == TransitionCallbackReturn.SUCCESS and self.context.ok():
-                    self.trigger_activate()
-            except RuntimeError:  # rclpy's: the process is ending
+            with self._unless_ending():
+                if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
+                    return
+                while self.context.ok() and (executor := self.executor) is None:  # nobody spins this node yet
+                    time.sleep(0.01)
                 if self.context.ok():
-                    raise
+                    executor.create_task(activate)
 
         self._walk = threading.Thread(target=walk, name="autostart", daemon=True)
         self._walk.start()
+
+    @contextlib.contextmanager
+    def _unless_ending(self) -> Iterator[None]:
+        """Pass over the errors that rclpy raises while the process ends."""
+        try:
+            yield
+        except RuntimeError:
+            if self.context.ok():
+                raise
 
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Load, check and warm up in the inference threads."""

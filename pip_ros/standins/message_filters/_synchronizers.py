@@ -64,9 +64,9 @@ class ApproximateTimeSynchronizer(TimeSynchronizer):
     """
 
     def __init__(self, fs: Sequence[SimpleFilter], queue_size: int, slop: float, allow_headerless: bool = False) -> None:
-        super().__init__(fs, queue_size)
         self.slop = Duration(seconds=slop)
         self.allow_headerless = allow_headerless
+        super().__init__(fs, queue_size)  # last: from here on messages come in
 
     def add(self, msg: Any, my_queue: dict[int, Any], my_queue_index: int | None = None) -> None:
         """Receive one message of the input that keeps `my_queue`, number `my_queue_index`."""
