@@ -34,6 +34,7 @@ DISTRO_EXTRAS = {
     "kilted": ("ros-ament-cmake-ros-core", "ruff", "mypy"),  # the default one also holds what `make check` needs
     "jazzy": ("ros-python-cmake-module", "ros-ament-cmake-ros", "ros-ament-cmake-gmock", "ros-ament-cmake-gtest", "ros-ament-cmake-pytest"),
 }
+WITH_WORLD = ("kilted",)  # the environment that drives also holds world/
 CONSTRAINTS = {"kilted": ROOT / "constraints" / "default.txt", "jazzy": ROOT / "constraints" / "jazzy.txt"}
 
 
@@ -45,7 +46,16 @@ def requirements(distro: str, torch: str, extras: list[str]) -> list[str]:
     if torch == "none":
         libraries = [r for r in libraries if not r.startswith("torch>")]
     colcon = ["colcon-common-extensions"] if "colcon" in extras else []
-    return [*ros, *BUILD_TOOLS, *TOOLS, *DISTRO_EXTRAS[distro], *libraries, *colcon]
+    world = world_requirements() if distro in WITH_WORLD else []
+    return [*ros, *BUILD_TOOLS, *TOOLS, *DISTRO_EXTRAS[distro], *libraries, *world, *colcon]
+
+
+def world_requirements() -> list[str]:
+    """What world/pyproject.toml asks for, but this package itself. Read by hand: tomllib came with Python 3.11."""
+    text = (ROOT / "world" / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r"^dependencies = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    assert found, "world/pyproject.toml: no dependencies"
+    return [r for r in re.findall(r'"([^"]+)"', found[1]) if r != "vavam_ros"]
 
 
 def constraint_lines(distro: str, torch: str, python: str) -> list[str]:
@@ -93,7 +103,8 @@ def _unbootstrapped() -> dict[str, str]:
 def setup_key(args: argparse.Namespace, python: str) -> str:
     """Hash of everything that decides what the environment holds (messages have keys of their own)."""
     digest = hashlib.sha256(f"{args.distro} {args.torch} {sorted(args.extras)} {platform.machine()} {os.path.realpath(python)} {ROOT}".encode())
-    files = [Path(__file__), CONSTRAINTS[args.distro], ROOT / "package.xml", ROOT / "setup.py", ROOT / "pip_ros" / "standins" / "pyproject.toml"]
+    named = ("package.xml", "setup.py", "pip_ros/standins/pyproject.toml", "world/pyproject.toml")
+    files = [Path(__file__), CONSTRAINTS[args.distro], *(ROOT / name for name in named)]
     for path in files:
         digest.update(path.read_bytes() if path.is_file() else b"absent")
     return digest.hexdigest()
@@ -186,9 +197,8 @@ def main() -> int:
         pins.flush()
         pip(venv, "-c", pins.name, *requirements(args.distro, args.torch, args.extras), log=log)
     editable = ["--no-deps", "--no-build-isolation", "--config-settings", "editable_mode=compat"]
-    for folder in (ROOT, ROOT / "pip_ros" / "standins"):
-        if (folder / "pyproject.toml").is_file():
-            pip(venv, *editable, "-e", str(folder), log=log)
+    for folder in (ROOT, ROOT / "pip_ros" / "standins", *([ROOT / "world"] if args.distro in WITH_WORLD else [])):
+        pip(venv, *editable, "-e", str(folder), log=log)
     build_all(venv)
     stamp.parent.mkdir(parents=True, exist_ok=True)
     stamp.write_text(key, encoding="utf-8")

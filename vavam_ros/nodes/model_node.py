@@ -152,10 +152,11 @@ class ModelNode(LifecycleNode):
             with self._unless_ending():
                 if self.trigger_configure() != TransitionCallbackReturn.SUCCESS:
                     return
-                while self.context.ok() and (executor := self.executor) is None:  # nobody spins this node yet
-                    time.sleep(0.01)
-                if self.context.ok():
-                    executor.create_task(activate)
+                while self.context.ok():
+                    if (executor := self.executor) is not None:
+                        executor.create_task(activate)
+                        return
+                    time.sleep(0.01)  # nobody spins this node yet
 
         self._walk = threading.Thread(target=walk, name="autostart", daemon=True)
         self._walk.start()

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parent
 RUN_MARK = "VAVAM_TEST_RUN"
 SHM = Path("/dev/shm")
 

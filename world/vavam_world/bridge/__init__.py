@@ -1,0 +1,1 @@
+"""The world as the CARLA-ROS bridge shows it: topics, clock, synchronous mode."""

@@ -1,0 +1,1 @@
+"""`world …`: run, drive, record, evaluate."""

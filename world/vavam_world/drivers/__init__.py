@@ -1,0 +1,1 @@
+"""Drivers that need no model: expert, constant velocity, lane follower."""

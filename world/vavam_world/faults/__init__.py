@@ -1,0 +1,1 @@
+"""Faults injected between the world and the nodes."""

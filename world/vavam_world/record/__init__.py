@@ -1,0 +1,1 @@
+"""Drives of the expert as bags."""

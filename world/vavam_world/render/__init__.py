@@ -1,0 +1,1 @@
+"""Pictures of the world, through Panda3D without a screen."""

@@ -1,0 +1,1 @@
+"""Road networks from seeds, and routes through them."""

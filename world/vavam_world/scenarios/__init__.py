@@ -1,0 +1,1 @@
+"""What is driven: suites of routes and of safety scenarios, frozen."""

@@ -1,0 +1,1 @@
+"""What a run is worth: completion, comfort, the NeuroNCAP score."""

@@ -1,0 +1,1 @@
+"""What moves: the ego's dynamics, traffic, pedestrians, collisions. simulation.py is the door."""
