@@ -46,7 +46,10 @@ class Argument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Process:
-    """One process with one node. `on_exit`: "fail", its end is a failure of the system; "shutdown", its clean end is the system's."""
+    """One process with one node. `on_exit`: "fail", its end is a failure of the system; "shutdown", its clean end is the system's.
+
+    `python_module`: the module to run where it is not an executable of this package.
+    """
 
     name: str
     executable: str
@@ -57,11 +60,12 @@ class Process:
     remappings: tuple[tuple[str, str], ...] = ()
     log_level: str = "info"
     on_exit: Literal["fail", "shutdown"] = "fail"
+    python_module: str = ""
 
     @property
     def module(self) -> str:
-        """The Python module that `executable` runs."""
-        return f"{PACKAGE}.nodes.{self.executable}"
+        """The Python module that the process runs."""
+        return self.python_module or f"{PACKAGE}.nodes.{self.executable}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

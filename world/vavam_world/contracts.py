@@ -407,7 +407,7 @@ class CameraSpec:
         return np.array([[self.fx, 0.0, self.cx], [0.0, self.fy, self.cy], [0.0, 0.0, 1.0]])
 
 
-WORLD_CAMERA = CameraSpec.from_fov(80.0, 256, 144, name="world_front")
+WORLD_CAMERA = CameraSpec.from_fov(80.0, 256, 144, name="world_front_256")
 """The world's own canonical camera; models trained here name it in their artifact."""
 
 Backend = Literal["auto", "tiny", "egl"]

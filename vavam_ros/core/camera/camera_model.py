@@ -322,7 +322,9 @@ CANONICAL_CAMERAS: dict[str, CanonicalCamera] = {
             distortion_model="plumb_bob",
             d=(-0.356123, 0.172545, -0.00213, 0.000464, -0.05231),
         ),
-        # This package's own test world: an ideal camera of 64° with the CARLA bridge's CameraInfo convention (fx = W / (2 tan(fov / 2)), cx = W / 2).
+        # The world's own camera: 80° across in pictures as small as the small model's; its mounting is nuScenes'.
+        CanonicalCamera(name="world_front_256", width=256, height=144, fx=152.54446, fy=152.54446, cx=128.0, cy=72.0, mount=Mount(x_m=1.70, z_m=1.51)),
+        # The drawn road clips: an ideal camera of 64° with the CARLA bridge's CameraInfo convention (fx = W / (2 tan(fov / 2)), cx = W / 2).
         CanonicalCamera(name="world_front", width=512, height=288, fx=409.68564, fy=409.68564, cx=256.0, cy=144.0, mount=Mount(x_m=1.5, z_m=1.5)),
     )
 }

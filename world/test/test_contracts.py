@@ -1,0 +1,32 @@
+"""The seams: scenarios through JSON, and the world's camera as the core knows it."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from vavam_world.contracts import WORLD_CAMERA, Intruder, LookSpec, Perturbation, RouteSpec, Scenario
+
+from vavam_ros.core.camera import CANONICAL_CAMERAS
+from vavam_ros.core.contracts import ConfigError
+
+
+def test_a_scenario_survives_json() -> None:
+    scenario = Scenario(
+        name="all", route=RouteSpec(turns=("left", "right")), intruder=Intruder(kind="side", meet_s_m=40.0), perturbations=(Perturbation(at_s=1.0, yaw_rad=0.1),)
+    )
+    assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
+
+
+def test_what_a_scenario_cannot_be_is_named() -> None:
+    with pytest.raises(ConfigError, match="look.weather 'hail'"):
+        Scenario(name="x", look=LookSpec(weather="hail"))
+    with pytest.raises(ConfigError, match="unknown colour"):
+        Scenario.from_dict({"name": "x", "look": {"colour": "red"}})
+
+
+def test_the_camera_is_the_canonical_one_of_its_name() -> None:
+    known = CANONICAL_CAMERAS[WORLD_CAMERA.name]
+    ours = (WORLD_CAMERA.width, WORLD_CAMERA.height, WORLD_CAMERA.cx, WORLD_CAMERA.cy, WORLD_CAMERA.x_m, WORLD_CAMERA.z_m)
+    assert ours == (known.width, known.height, known.cx, known.cy, known.mount.x_m, known.mount.z_m)
+    assert abs(WORLD_CAMERA.fx - known.fx) < 1e-4
