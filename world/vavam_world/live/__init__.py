@@ -1,0 +1,1 @@
+"""The world driven through live nodes: one launch of the whole system per run."""
