@@ -37,7 +37,7 @@ PRACTICE_TOKENIZER = TokenizerSpec(
 )
 
 
-def practice_artifact(directory: Path, speed_mps: float = 5.0, *, steps: int = 900, seed: int = 0) -> ModelCard:
+def practice_artifact(directory: Path, speed_mps: float = 5.0, *, steps: int = 1500, seed: int = 0) -> ModelCard:
     """Write the model to `directory`. Every plan: straight ahead at `speed_mps`, within some centimetres."""
     random_artifact(directory, PRACTICE, seed, tokenizer=PRACTICE_TOKENIZER, camera=WORLD_CAMERA.name)
     loaded = load_artifact(directory, device="cpu")
