@@ -14,7 +14,7 @@ from vavam_ros.core.contracts import ConfigError
 
 
 def test_every_suite_is_what_the_repository_froze() -> None:
-    """An intended change gets a new suite name, or new hashes from `world suites --freeze` together with a line in the changelog."""
+    """An intended change gets a new suite name, or new hashes from `python -m vavam_world.scenarios.freeze` together with a line in the changelog."""
     assert {f"{n}/{s}": suite(n, s).sha256 for n in SUITES for s in SPLITS} == frozen_hashes()
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,6 +23,7 @@ import numpy as np
 from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import LookSpec, MapKind, MapSpec, RouteSpec, Scenario, TrafficSpec, Turn
 from vavam_world.scenarios.families import HELD_OUT, allowed
+from vavam_world.scenarios.places import picked
 
 Split = Literal["train", "test", "test_held_out"]
 Family: TypeAlias = Literal["route", "safety"]
@@ -139,13 +141,30 @@ def _intruder(draw: _Draw, kind: Literal["stationary", "frontal", "side"], cruis
     return {"kind": kind, "meet_s_m": meet_s_m, **values}
 
 
+CURVE_MEET_S = (4.5, 7.0)  # a bend's entry is met this long after the start
+BEYOND_M = 80.0  # of route behind the place where an intruder is met
+
+
+def curve_cruise_mps(seed: int) -> float:
+    """Cruise speed of the safety scenario of a seed on a curved road; `freeze` picks its place by it."""
+    return round(float(np.random.default_rng((seed, 1)).uniform(6.0, 9.0)), 1)
+
+
 def _safety(kind: Literal["stationary", "frontal", "side"]) -> Callable[[_Draw, int, str], Scenario]:
     def make(draw: _Draw, i: int, name: str) -> Scenario:
-        road: MapKind = "straight" if name.split("/")[1] == "straight" else "curves"
-        cruise = draw.between(7.0, 11.0, 1) if road == "straight" else draw.between(6.0, 9.0, 1)
+        curved = name.split("/")[1] == "curve"
+        cruise = curve_cruise_mps(draw.seed) if curved else draw.between(7.0, 11.0, 1)
         intruder = _intruder(draw, kind, cruise)
-        scenario = _base(draw, name, road, cruise_mps=cruise, length_m=round(intruder["meet_s_m"] + 80.0, 0))
-        return _with(scenario, intruder=intruder, start_speed_mps=cruise, start_offset_m=0.0, start_yaw_rad=0.0, time_limit_s=30.0, stop_at_end=False)
+        route: dict[str, Any] = {"turns": (), "seed": draw.seed}
+        if curved:
+            place = picked()[f"{name}@{draw.split}"]
+            intruder["meet_s_m"], route["seed"] = place.meet_s_m, place.route_seed
+            route["length_m"] = math.ceil(CURVE_MEET_S[1] * cruise + BEYOND_M)  # where a route starts depends on its length: as it was picked
+        else:
+            route["length_m"] = round(intruder["meet_s_m"] + BEYOND_M, 0)
+        scenario = _base(draw, name, "curves" if curved else "straight", cruise_mps=cruise, length_m=route["length_m"])
+        changes = {"start_speed_mps": cruise, "start_offset_m": 0.0, "start_yaw_rad": 0.0, "time_limit_s": 30.0, "stop_at_end": False}
+        return _with(scenario, intruder=intruder, route=route, **changes)
 
     return make
 
@@ -178,14 +197,16 @@ def suite(name: str, split: Split = "test") -> Suite:
     if split not in SPLITS:
         raise ConfigError(f"split: got {split!r}, expected one of {', '.join(SPLITS)}")
     kind, make = _MAKERS[name]
-    first = _FIRST_SEED[split] + _SUITE_SEEDS * SUITES.index(name)
-    groups = [("", _ROUTES[split])] if kind == "route" else [("straight/", _VARIANTS[split]), ("curve/", _VARIANTS[split])]
-    made: list[Scenario] = []
-    for group, count in groups:
-        for i in range(count):
-            seed = first + len(made)
-            made.append(make(_Draw(seed, split, np.random.default_rng(seed)), i, f"{name}/{group}{i:03d}"))
+    made = [make(_Draw(seed, split, np.random.default_rng(seed)), i, title) for seed, i, title in numbered(name, split)]
     return Suite(name=name, split=split, kind=kind, scenarios=tuple(made))
+
+
+def numbered(name: str, split: Split) -> list[tuple[int, int, str]]:
+    """(seed, number within its group, name) of every scenario of a suite."""
+    first = _FIRST_SEED[split] + _SUITE_SEEDS * SUITES.index(name)
+    groups = [("", _ROUTES[split])] if _MAKERS[name][0] == "route" else [("straight/", _VARIANTS[split]), ("curve/", _VARIANTS[split])]
+    titles = [(i, f"{name}/{group}{i:03d}") for group, count in groups for i in range(count)]
+    return [(first + n, i, title) for n, (i, title) in enumerate(titles)]
 
 
 def suites_named(names: str, split: Split = "test") -> tuple[Suite, ...]:

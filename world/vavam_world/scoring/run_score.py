@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from vavam_ros.core.contracts import InputError
 from vavam_world.contracts import F64, TICK_S, ActorState, Collision, RoadMap, Route, Trace, Vehicle, WorldState
+from vavam_world.roads.lookup import LaneIndex
+from vavam_world.roads.route_tools import project
 from vavam_world.scoring.motion import Comfort, ComfortLimits, Motion, comfort_of, ideal_times_s, motion_of
 
 STANDING_MPS = 0.3
 REACHED_M = 3.0  # a turn counts as taken this far behind the junction, within this of the route
-
-
-class Lookup(Protocol):
-    """What is asked of `roads.lookup.LaneIndex`."""
-
-    def nearest(self, x: float, y: float, yaw: float | None = None) -> tuple[int, float, float]:
-        """(lane id, s, d) of the nearest lane."""
-        ...
-
-    def on_road(self, xy: F64) -> npt.NDArray[np.bool_]:
-        """(N, 2) → (N,): on the drivable surface."""
-        ...
-
-
-Project = Callable[..., tuple[float, float]]
-"""`roads.route_tools.project`: (route, x, y, hint_s) → (s, d)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,14 +88,14 @@ class RunScore:
 
 
 def score_run(
-    trace: Trace, road_map: RoadMap, route: Route, lanes: Lookup, project: Project, *, vehicle: Vehicle | None = None, limits: ComfortLimits | None = None
+    trace: Trace, road_map: RoadMap, route: Route, lanes: LaneIndex, *, vehicle: Vehicle | None = None, limits: ComfortLimits | None = None
 ) -> RunScore:
-    """Score a trace. `route` is the one that was to be driven, `lanes` and `project` come with the road map."""
+    """Score a trace. `route` is the one that was to be driven, `lanes` is the road map's index."""
     vehicle = vehicle or Vehicle()
     if not trace.states:
         return failed(trace.scenario.name, trace.driver, trace.detail or "the run has no state")
     motion = motion_of(trace.states)
-    s, d = along_route(motion, route, project)
+    s, d = along_route(motion, route)
     start, best = float(s[0]), float(s.max())
     completion = 1.0 if trace.finished == "route" else float(np.clip((best - start) / max(route.length_m - start, 1e-6), 0.0, 1.0))
     due, taken = _turns(route, s, d)
@@ -152,7 +138,7 @@ def failed(scenario: str, driver: str, detail: str) -> RunScore:
     )
 
 
-def along_route(motion: Motion, route: Route, project: Project) -> tuple[F64, F64]:
+def along_route(motion: Motion, route: Route) -> tuple[F64, F64]:
     """(T,) arc length and (T,) offset of the rear axle on the route."""
     found = np.zeros((len(motion.t_s), 2))
     hint: float | None = None
@@ -168,7 +154,7 @@ def _ahead(motion: Motion, x_m: float, y_m: float = 0.0) -> F64:
     return np.stack([motion.x_m + c * x_m - s * y_m, motion.y_m + s * x_m + c * y_m], axis=1)
 
 
-def wheels_on_road(motion: Motion, lanes: Lookup, vehicle: Vehicle) -> npt.NDArray[np.bool_]:
+def wheels_on_road(motion: Motion, lanes: LaneIndex, vehicle: Vehicle) -> npt.NDArray[np.bool_]:
     """(T,): all four wheels, at the vehicle's full width, on the road."""
     half = 0.5 * vehicle.width_m
     wheels = np.stack([_ahead(motion, x, y) for x in (0.0, vehicle.wheelbase_m) for y in (-half, half)])
@@ -176,7 +162,7 @@ def wheels_on_road(motion: Motion, lanes: Lookup, vehicle: Vehicle) -> npt.NDArr
     return np.asarray(on.reshape(4, -1).all(axis=0))
 
 
-def _wrong_lane(motion: Motion, road_map: RoadMap, lanes: Lookup, vehicle: Vehicle) -> npt.NDArray[np.bool_]:
+def _wrong_lane(motion: Motion, road_map: RoadMap, lanes: LaneIndex, vehicle: Vehicle) -> npt.NDArray[np.bool_]:
     """(T,): the vehicle's centre on a lane that runs against its heading. Lanes through a junction, which cross, do not count."""
     centre = _ahead(motion, 0.5 * vehicle.length_m - vehicle.rear_overhang_m)
     wrong = np.zeros(len(centre), bool)

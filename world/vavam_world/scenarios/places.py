@@ -1,0 +1,64 @@
+"""Where on a curved road an intruder is met: places picked once from generated roads and kept in curve_places.json.
+
+A driver that does nothing keeps its line while the road bends away; it is a measure of the impact only where that line still meets the
+intruder. A place is therefore the entry of a bend: the straight line from the start is within `LINE_M` of the lane's middle there, and the
+road bends by `BEND_RAD` or more over the metres around it.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+
+from vavam_world.contracts import MapSpec, Route, RouteSpec, WorldError
+from vavam_world.roads import build_map, plan_route
+from vavam_world.roads.route_tools import pose_at, project
+
+PICKED = Path(__file__).with_name("curve_places.json")
+START_S_M = 5.0  # where a simulation puts the ego on its route
+LINE_M = 0.8
+BEND_RAD = 0.2
+AROUND_M = (-10.0, 25.0)  # before and behind the place, where the road must bend
+TRIES = 400
+_SEEDS_EACH = 1_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """A route on a map of kind `curves`, and where on it to meet."""
+
+    route_seed: int
+    meet_s_m: float
+
+
+def pick(map_seed: int, least_m: float, most_m: float, beyond_m: float) -> Place:
+    """The first place `least_m` to `most_m` along a route on the one-lane map of a seed, with `beyond_m` of route behind it.
+
+    Raises WorldError where no route of `TRIES` has one."""
+    road_map = build_map(MapSpec(kind="curves", lanes=1, seed=map_seed))
+    for i in range(TRIES):
+        seed = map_seed * _SEEDS_EACH + i
+        route = plan_route(road_map, RouteSpec(length_m=math.ceil(most_m + beyond_m), seed=seed))
+        for meet in np.arange(round(most_m, 1), least_m, -1.0):
+            if _fits(route, float(meet)):
+                return Place(route_seed=seed, meet_s_m=round(float(meet), 1))
+    raise WorldError(f"curves map {map_seed}: got no place between {least_m:.0f} and {most_m:.0f} m on {TRIES} routes, expected one: another seed")
+
+
+def _fits(route: Route, meet_s_m: float) -> bool:
+    x, y, yaw = pose_at(route, START_S_M)
+    far = meet_s_m - START_S_M
+    _, off = project(route, x + far * math.cos(yaw), y + far * math.sin(yaw), meet_s_m)
+    before, behind = (pose_at(route, meet_s_m + m)[2] for m in AROUND_M)
+    return abs(off) <= LINE_M and abs(behind - before) >= BEND_RAD
+
+
+@lru_cache(maxsize=1)
+def picked() -> dict[str, Place]:
+    """Scenario name and split (`stationary/curve/007@test`) → place, as the repository has them."""
+    return {name: Place(route_seed=seed, meet_s_m=meet) for name, (seed, meet) in json.loads(PICKED.read_text(encoding="utf-8")).items()}
