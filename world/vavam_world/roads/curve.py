@@ -50,7 +50,8 @@ class Curve:
     def offset(self, s_m: F64, d_m: F64 | float) -> F64:
         """Points (N, 2) at arc lengths (N,), `d_m` to the left."""
         xy, yaw, _ = self.at(s_m)
-        return xy + np.asarray(d_m, dtype=np.float64).reshape(-1, 1) * np.stack([-np.sin(yaw), np.cos(yaw)], axis=1)
+        moved: F64 = xy + np.asarray(d_m, dtype=np.float64).reshape(-1, 1) * np.stack([-np.sin(yaw), np.cos(yaw)], axis=1)
+        return moved
 
     def grid(self, step_m: float, start_m: float = 0.0, end_m: float | None = None) -> F64:
         """Even arc lengths from `start_m` to `end_m` (the curve's end), at most `step_m` apart."""

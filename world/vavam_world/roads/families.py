@@ -7,7 +7,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vavam_world.contracts import MAP_KINDS, F64, ConfigError, MapKind, MapSpec, WorldError
+from vavam_ros.core.contracts import ConfigError
+from vavam_world.contracts import F64, MAP_KINDS, MapKind, MapSpec, WorldError
 from vavam_world.roads.curve import Curve, rounded
 from vavam_world.roads.network import Node, Skeleton, Way
 
@@ -58,15 +59,14 @@ def _curves(spec: MapSpec, rng: np.random.Generator) -> Skeleton:
     """Bends to both sides with straights between them; the road as a whole keeps its direction, so that it never meets itself."""
     width, base = _width(rng), float(rng.uniform(-math.pi, math.pi))
     least = MIN_LANE_RADIUS_M + spec.lanes * width
-    corners, radii, heading = [np.zeros(2)], [], 0.0
+    corners, heading = [np.zeros(2)], 0.0
+    radii: list[float] = []
     side = 1.0 if rng.random() < 0.5 else -1.0
     corners.append(corners[-1] + 60.0 * _unit(base))
     while len(radii) < 9:
         turn = side * float(rng.uniform(0.35, 1.3))
         if abs(heading + turn) > 1.25:
             side, turn = -side, -turn
-            if abs(heading + turn) > 1.25:
-                turn = math.copysign(min(abs(turn), 1.0), turn)
         elif rng.random() < 0.7:
             side = -side
         heading += turn

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -51,7 +52,7 @@ def _centre(link: Link, start: float, end: float, near_m: float) -> list[tuple[f
         solid |= s > end - near_m
     cuts = np.flatnonzero(np.diff(solid.astype(np.int8))) + 1
     edges = [0, *cuts.tolist(), len(s) - 1]
-    return [(float(s[a]), float(s[b]), "solid" if solid[a] else "dashed") for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    return [(float(s[a]), float(s[b]), "solid" if solid[a] else "dashed") for a, b in pairwise(edges) if b > a]
 
 
 def _stop_line(network: Network, arm: Arm) -> Marking:

@@ -164,7 +164,7 @@ def _outward(way: Way, at_start: bool, s_m: float) -> tuple[F64, float]:
 def _ends(node: Node, ways: Sequence[Way]) -> list[tuple[Way, bool]]:
     """Ways at a node, with whether they start there, counter-clockwise by heading."""
     ends = [(way, at_start) for way in ways for at_start in (True, False) if (way.start if at_start else way.end) == node.id]
-    return sorted(ends, key=lambda end: _outward(*end, 0.0)[1] % (2.0 * math.pi))
+    return sorted(ends, key=lambda end: _outward(end[0], end[1], 0.0)[1] % (2.0 * math.pi))
 
 
 def _arms(node: Node, links: Mapping[int, Link], lanes: Mapping[int, Lane]) -> tuple[Arm, ...]:
@@ -202,7 +202,8 @@ def _setback(node: Node, ways: Sequence[Way], n: int, width: float) -> float:
         poses = [_outward(way, at_start, float(setback)) for way, at_start in ends]
         if all(_fits(poses[i], poses[j], n, width) for i in range(len(poses)) for j in range(len(poses)) if i != j):
             return float(setback)
-    raise WorldError(f"junction {node.id}: got roads at headings {[round(_outward(*e, 0.0)[1], 2) for e in ends]}, expected angles of 65 to 115 degrees")
+    headings = [round(_outward(way, at_start, 0.0)[1], 2) for way, at_start in ends]
+    raise WorldError(f"junction {node.id}: got roads at headings {headings} rad, expected angles of 75 to 105 degrees")
 
 
 def _fits(arm_in: tuple[F64, float], arm_out: tuple[F64, float], n: int, width: float) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +69,9 @@ class _Search:
         ways = self._ways(enter, asked[turns] if turns < len(asked) else None)
         ends = not any(self._lanes[id].successors for id in (enter, *_beside(self._lanes[enter])))
         usable = ahead - END_MARGIN_M if ends else ahead
-        if turns >= len(asked) and ((len(path) > 1 and FIRST_JUNCTION_M + usable >= self._spec.length_m) or (ends and whole - 1.0 + usable >= self._spec.length_m)):
+        # What is left of the first lane counts as its least, unless the way ends here: then as all that there is.
+        before = whole - 1.0 if ends else FIRST_JUNCTION_M
+        if turns >= len(asked) and (ends or len(path) > 1) and before + usable >= self._spec.length_m:
             return path, usable
         for leave, connection in ways:
             if leave != enter and len(path) == 1 and whole - 1.0 < LANE_CHANGE_M + 20.0:
@@ -156,7 +159,7 @@ def _turns(lanes: Mapping[int, Lane], lane_id: npt.NDArray[np.int64], s_m: F64) 
     """(s in, s out, turn) of every junction along rows of lane ids and arc lengths."""
     edges = np.concatenate([[0], np.flatnonzero(np.diff(lane_id)) + 1, [len(lane_id)]])
     made: list[tuple[float, float, Turn]] = []
-    for a, b in zip(edges[:-1], edges[1:], strict=True):
+    for a, b in pairwise(edges.tolist()):
         turn = lanes[int(lane_id[a])].turn
         if turn is not None:
             made.append((float(s_m[a - 1]), float(s_m[b - 1]), turn))

@@ -18,8 +18,8 @@ def project(route: Route, x_m: float, y_m: float, hint_s: float | None = None) -
     the arc length is that of the end, the offset that from the line through it."""
     first, last = 0, len(route.s_m) - 2
     if hint_s is not None:
-        first = int(min(max(np.searchsorted(route.s_m, hint_s - HINT_REACH_M) - 1, 0), last))
-        last = int(min(max(np.searchsorted(route.s_m, hint_s + HINT_REACH_M), first), last))
+        first = min(max(int(np.searchsorted(route.s_m, hint_s - HINT_REACH_M)) - 1, 0), last)
+        last = min(max(int(np.searchsorted(route.s_m, hint_s + HINT_REACH_M)), first), last)
     a = route.xy_m[first : last + 2]
     step = a[1:] - a[:-1]
     square = step[:, 0] ** 2 + step[:, 1] ** 2
@@ -33,7 +33,7 @@ def project(route: Route, x_m: float, y_m: float, hint_s: float | None = None) -
 def pose_at(route: Route, s_m: float, d_m: float = 0.0) -> tuple[float, float, float]:
     """Position and heading (unwrapped) at arc length `s_m`, `d_m` to the left. Beyond either end the route goes on straight."""
     s = min(max(s_m, 0.0), route.length_m)
-    i = int(min(max(np.searchsorted(route.s_m, s, side="right") - 1, 0), len(route.s_m) - 2))
+    i = min(max(int(np.searchsorted(route.s_m, s, side="right")) - 1, 0), len(route.s_m) - 2)
     t = (s - route.s_m[i]) / (route.s_m[i + 1] - route.s_m[i])
     x, y = route.xy_m[i] + t * (route.xy_m[i + 1] - route.xy_m[i])
     yaw = float(route.yaw_rad[i] + t * (route.yaw_rad[i + 1] - route.yaw_rad[i]))

@@ -46,7 +46,7 @@ def samples(link: Link, start_m: float, end_m: float) -> F64:
     keep[1:] |= bent[:-1]
     keep[:-1] |= bent[1:]
     keep[[0, -1]] = True
-    return s[keep]
+    return np.asarray(s[keep], dtype=np.float64)
 
 
 def road_area(network: Network, bays: Iterable[Any]) -> Any:

@@ -28,9 +28,8 @@ def lay_out_town(spec: MapSpec, rng: np.random.Generator, width_m: float, limit:
     axes = {c: rng.uniform(-_SKEW_RAD, _SKEW_RAD, 2) for c in cells}
     edges = {(c, n) for c in cells for n in ((c[0] + 1, c[1]), (c[0], c[1] + 1)) if n in place}
     # Inner roads only: the rim stays a ring, so the town stays connected whichever of these is missing.
-    removable: list[tuple[Cell, Cell] | None] = [None, ((1, 1), (2, 1)), ((0, 1), (1, 1)), ((2, 1), (3, 1))]
-    removed = removable[int(rng.integers(len(removable)))]
-    edges.discard(removed)  # type: ignore[arg-type]
+    removable: list[set[tuple[Cell, Cell]]] = [set(), {((1, 1), (2, 1))}, {((0, 1), (1, 1))}, {((2, 1), (3, 1))}]
+    edges -= removable[int(rng.integers(len(removable)))]
     neighbours = {c: sorted({b for a, b in edges if a == c} | {a for a, b in edges if b == c}) for c in cells}
     junctions = [c for c in cells if len(neighbours[c]) > 2]
     ids = {c: i for i, c in enumerate(junctions)}
