@@ -10,7 +10,7 @@ import argparse
 import ast
 import importlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vavam_ros.core.contracts import VavamError
@@ -19,11 +19,10 @@ BAD_INPUT = 2  # exit status of an error that the user can put right; argparse's
 INTERRUPTED = 130
 
 
-def commands() -> dict[str, str]:
-    """Name of each sub-command → what it does, without importing any."""
-    here = Path(__file__).resolve().parent
+def commands(folder: Path | None = None) -> dict[str, str]:
+    """Name of each sub-command in a folder (this one) → what it does, without importing any."""
     found = {}
-    for path in sorted(here.glob("*.py")):
+    for path in sorted((folder or Path(__file__).resolve().parent).glob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}
         if {"add_arguments", "run"} <= functions:
@@ -34,20 +33,24 @@ def commands() -> dict[str, str]:
 def _summary(docstring: str) -> str:
     """First sentence, without the "`vavam name`:" in front."""
     line = docstring.split("\n\n")[0].replace("\n", " ")
-    return line.split("`: ", 1)[1] if line.startswith("`vavam") and "`: " in line else line
+    return line.split("`: ", 1)[1] if line.startswith("`") and "`: " in line else line
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one sub-command. Returns its exit status, 2 for an error that the user can put right (one line on stderr), 130 when interrupted."""
+    """Run one sub-command of `vavam`; otherwise as `dispatch`."""
+    return dispatch(argv, prog="vavam", description="VaVAM on ROS 2: models, bags, checks.", package="vavam_ros.cli", known=commands())
+
+
+def dispatch(argv: Sequence[str] | None, *, prog: str, description: str, package: str, known: Mapping[str, str]) -> int:
+    """Run one of a package's sub-commands, `known` by name. Returns its exit status, 2 for an error that the user can put right (one line on stderr), 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
-    known = commands()
-    parser = argparse.ArgumentParser(prog="vavam", description="VaVAM on ROS 2: models, bags, checks.", formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     width = max(map(len, known), default=0)
-    parser.epilog = "commands:\n" + "\n".join(f"  {name:<{width}}  {what}" for name, what in known.items()) + "\n\nvavam COMMAND --help says more"
+    parser.epilog = "commands:\n" + "\n".join(f"  {name:<{width}}  {what}" for name, what in known.items()) + f"\n\n{prog} COMMAND --help says more"
     parser.add_argument("command", choices=sorted(known), metavar="COMMAND", help="one of those below")
     args = parser.parse_args(words[:1])
-    module = importlib.import_module(f"vavam_ros.cli.{args.command.replace('-', '_')}")
-    sub = argparse.ArgumentParser(prog=f"vavam {args.command}", description=known[args.command])
+    module = importlib.import_module(f"{package}.{args.command.replace('-', '_')}")
+    sub = argparse.ArgumentParser(prog=f"{prog} {args.command}", description=known[args.command])
     module.add_arguments(sub)
     try:
         return int(module.run(sub.parse_intermixed_args(words[1:])))  # `launch vavam --dry-run model:=DIR`: options may stand between
