@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, cast
 
 from vavam_ros.core.contracts import NS_PER_S, ConfigError, InputError
-from vavam_ros.nodes.convert import header_msg
+from vavam_ros.nodes.stamps import header_msg  # not convert.py's: the gate reads this file too, and runs without torch
 
 ControlType = Literal["carla", "ackermann_stamped", "ackermann"]
 CONTROL_TYPES: tuple[ControlType, ...] = ("carla", "ackermann_stamped", "ackermann")

@@ -9,12 +9,10 @@ from array import array
 from typing import TYPE_CHECKING
 
 import numpy as np
-from builtin_interfaces.msg import Time
 from cv_bridge import CvBridge, CvBridgeError
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, TransformStamped, Twist, Vector3
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
-from std_msgs.msg import Header
 
 from vavam_ros.core.camera import CameraModel, Roi, decode_compressed, decode_raw
 from vavam_ros.core.camera.image_decode import RAW_ENCODINGS
@@ -37,6 +35,9 @@ from vavam_ros.core.contracts import (
 from vavam_ros.core.geometry import pose_matrix, to_xyz_quat_xyzw, transform_points
 from vavam_ros.core.history.token_ring import image_digest
 from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
+from vavam_ros.nodes.stamps import header_msg as header_msg
+from vavam_ros.nodes.stamps import stamp_ns as stamp_ns
+from vavam_ros.nodes.stamps import time_msg as time_msg
 
 if TYPE_CHECKING:
     from typing import Any
@@ -45,22 +46,7 @@ _BRIDGE = CvBridge()
 _NO_COLOUR = ("mono", "8UC1", "16UC1", "32FC1", "bayer", "8UC")
 
 
-# ── stamps and poses ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def stamp_ns(header: Header) -> int:
-    """Header stamp in integer nanoseconds; 0 for an empty one."""
-    return int(header.stamp.sec) * NS_PER_S + int(header.stamp.nanosec)
-
-
-def time_msg(ns: int) -> Time:
-    """builtin_interfaces/Time of integer nanoseconds."""
-    return Time(sec=ns // NS_PER_S, nanosec=ns % NS_PER_S)
-
-
-def header_msg(ns: int, frame_id: str) -> Header:
-    """std_msgs/Header."""
-    return Header(stamp=time_msg(ns), frame_id=frame_id)
+# ── poses ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 def pose_msg(T: F64) -> Pose:

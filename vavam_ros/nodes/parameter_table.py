@@ -16,6 +16,7 @@ from vavam_ros.core.history.odometry import OdometryConfig
 from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import PlannerConfig
 from vavam_ros.core.planning.validation import Limits
+from vavam_ros.nodes import watchdog_table
 from vavam_ros.nodes.parameters import BOTH, PLANNER, TOKENIZER, Part, Row
 
 _odom, _ring, _plan, _limits = OdometryConfig(), RingConfig(), PlannerConfig(), Limits()
@@ -181,13 +182,19 @@ def markdown() -> str:
         "Subscriptions also take `qos_overrides.<topic>.subscription.{reliability,depth,history}`, publishers the same with `publisher` (docs/topics.md).",
     ]
     for title, parts in sections:
-        out += ["", f"## {title}", "", "| name | type | default | bounds | unit | when | what |", "|---|---|---|---|---|---|---|"]
-        for row in ROWS:
-            if row.parts == parts:
-                default = f'"{row.default}"' if row.kind == "str" else str(list(row.default)) if isinstance(row.default, tuple) else str(row.default).lower()
-                when = "configure" if row.read_only else "live"
-                out.append(f"| `{row.name}` | {row.kind} | `{default}` | {row.bounds} | {row.unit} | {when} | {row.description} |")
+        out += _section(title, [row for row in ROWS if row.parts == parts])
+    fixed = "All are fixed once it runs; one that cannot be meant keeps it in INIT (gate.md)."
+    out += _section("watchdog_node", watchdog_table.PARAMETERS, fixed, when="start")
     return "\n".join(out) + "\n"
+
+
+def _section(title: str, rows: Sequence[Row], text: str = "", *, when: str = "configure") -> list[str]:
+    """One table. `when`: when the rows that are not live take effect."""
+    out = ["", f"## {title}", *(["", text] if text else []), "", "| name | type | default | bounds | unit | when | what |", "|---|---|---|---|---|---|---|"]
+    for row in rows:
+        default = f'"{row.default}"' if row.kind == "str" else str(list(row.default)) if isinstance(row.default, tuple) else str(row.default).lower()
+        out.append(f"| `{row.name}` | {row.kind} | `{default}` | {row.bounds} | {row.unit} | {when if row.read_only else 'live'} | {row.description} |")
+    return out
 
 
 def main(args: Sequence[str] | None = None) -> None:
