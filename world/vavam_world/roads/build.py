@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 
 from vavam_world.contracts import MAP_KINDS, MapSpec, RoadMap
+from vavam_world.roads.crosswalks import crosswalks, sites, stripes
 from vavam_world.roads.families import lay_out
 from vavam_world.roads.markings import markings
 from vavam_world.roads.network import Network, build_network
+from vavam_world.roads.parking import bay_area, bays, parking_places
+from vavam_world.roads.props import Planter
 from vavam_world.roads.surface import rings, road_area, sidewalk_area
 
 _MARGIN_M = 60.0
@@ -32,17 +36,24 @@ def build_map(spec: MapSpec) -> RoadMap:
 
     Arrays are shared between callers: do not write to them."""
     network = build_network_of(spec)
-    road = road_area(network, [])
+    places = sites(network, rng_for(spec, 3))
+    parking = bays(network, rng_for(spec, 4), places)
+    road = road_area(network, [bay_area(network, bay) for bay in parking])
     sidewalk = sidewalk_area(network, road)
-    colour = "yellow" if rng_for(spec, 10).random() < 0.4 else "white"
+    walks = crosswalks(network, places, road)
+    planter = Planter(network, road, sidewalk, rng_for(spec, 5))
+    planter.streets()
+    planter.woods(float(rng_for(spec, 6).uniform(0.05, 0.2)))
+    colour: Literal["white", "yellow"] = "yellow" if rng_for(spec, 7).random() < 0.4 else "white"
+    paint = [*markings(network, places, colour), *(stripe for walk in walks for stripe in stripes(walk))]
     x0, y0, x1, y1 = road.bounds
     return RoadMap(
         spec=spec,
         lanes=network.lanes,
         road=rings(road),
         sidewalk=rings(sidewalk),
-        markings=markings(network, "yellow" if colour == "yellow" else "white"),
-        crosswalks=(),
-        props=(),
+        markings=tuple(paint),
+        crosswalks=walks,
+        props=(*(place for bay in parking for place in parking_places(network, bay)), *planter.props),
         bounds_m=(x0 - _MARGIN_M, y0 - _MARGIN_M, x1 + _MARGIN_M, y1 + _MARGIN_M),
     )
