@@ -1,0 +1,183 @@
+"""The scene graph of one map and look: chunks of merged geometry, sky, and the haze of what stands."""
+
+from __future__ import annotations
+
+import math
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+import shapely
+from panda3d import core as p3
+
+from vavam_world.contracts import F64, LookSpec, RoadMap
+from vavam_world.render import ground, props, textures
+from vavam_world.render.camera import FAR_M
+from vavam_world.render.looks import SKY_HIGH_RAD, SKY_LOW_RAD, Look, sky_picture
+from vavam_world.render.meshes import Mesh, merge, raw
+from vavam_world.render.panda import FLAT_ALPHA, geom_node, recolour, rgba_of, texture
+
+MAX_HAZE = 250  # alpha of what stands: below the ground's mark
+LABEL_STEP = 20  # between two classes' grey levels in the label pass
+LAYERS = ("sky", "ground", "road", "paint", "sidewalk", "shadow")  # drawn in this order, without depth: nothing lies below them
+SHADE_SHARE = {True: 0.0, False: 0.22}
+
+
+def label_rgba(mesh: Mesh) -> Any:
+    """Vertex colours of the label pass."""
+    grey = np.repeat(mesh.label[:, None].astype(np.uint8) * LABEL_STEP, 3, axis=1)
+    return np.concatenate([grey, np.full((len(grey), 1), 255, np.uint8)], axis=1)
+
+
+class Standing:
+    """One chunk of what stands, recoloured as the haze between it and the camera changes."""
+
+    def __init__(self, mesh: Mesh, look: Look, parent: Any, centre: tuple[float, float]) -> None:
+        self.xy_m = mesh.xyz_m[:, :2]
+        self.centre = centre
+        self.rgba = rgba_of(mesh.colour * (look.light(mesh.normal) * (1.0 - mesh.glow[:, None]) + mesh.glow[:, None]), 0)
+        self.node = geom_node(mesh, self.rgba, "standing")
+        self.path = parent.attach_new_node(self.node)
+        self.seen_from: tuple[float, float] | None = None
+
+    def haze(self, at: tuple[float, float], look: Look) -> None:
+        """Set each vertex's haze as seen from `at`."""
+        if at != self.seen_from:
+            self.seen_from = at
+            away = np.hypot(self.xy_m[:, 0] - at[0], self.xy_m[:, 1] - at[1])
+            self.rgba[:, 3] = MAX_HAZE * (1.0 - np.exp(-away / look.visibility_m))
+            recolour(self.node, self.rgba)
+
+
+class Scene:
+    """Everything that does not move. `root` is drawn for pictures, `label_root` for labels."""
+
+    def __init__(self, road_map: RoadMap, spec: LookSpec, look: Look) -> None:
+        self.look = look
+        self.road_map = road_map
+        self.root = p3.NodePath("scene")
+        self.root.set_shader_off()
+        self.label_root = p3.NodePath("labels")
+        self._layers: dict[str, list[Mesh]] = {}
+        self._keys: dict[str, list[ground.Key]] = {}
+        self._textures: dict[str, Any] = {}
+        self._labelled = False
+        self.atlas = texture(textures.atlas(spec.textures, spec.seed, look.lamps), "atlas", repeat=False)
+        self._flat(spec)
+        self._sky(spec)
+        self.standing: list[Standing] = []
+        self._standing_meshes: list[Mesh] = []
+        self.standing_root = self.root.attach_new_node("standing")
+        self.standing_root.set_texture(self.atlas)
+        chunks: dict[ground.Key, list[Mesh]] = defaultdict(list)
+        for prop in road_map.props:
+            mesh = props.build(prop, spec.textures, spec.seed)
+            if len(mesh.xyz_m):
+                chunks[ground.key_of(prop.x_m, prop.y_m)].append(mesh)
+        for key in sorted(chunks):
+            whole = merge(chunks[key])
+            self._standing_meshes.append(whole)
+            self.standing.append(Standing(whole, look, self.standing_root, ground.centre_of(key)))
+
+    def _flat(self, spec: LookSpec) -> None:
+        look, road_map = self.look, self.road_map
+        chunks: dict[str, dict[ground.Key, list[Mesh]]] = {name: defaultdict(list) for name in LAYERS}
+        for key, mesh in ground.ground_plane(road_map):
+            chunks["ground"][key].append(mesh)
+        road = shapely.union_all([ground.polygon(rings) for rings in road_map.road])
+        for key, area in ground.by_chunk([road]):
+            chunks["road"][key].append(ground.flat(area, key, ground.ROAD_TILE_M, label="road"))
+        for area, colour in ground.paint(road_map.markings, road_map.crosswalks):
+            for key, part in ground.by_chunk([area]):
+                chunks["paint"][key].append(ground.flat(part, key, 1.0, colour=colour, label="marking"))
+        for key, area in ground.by_chunk([ground.polygon(rings) for rings in road_map.sidewalk]):
+            chunks["sidewalk"][key].append(ground.flat(area, key, ground.SIDEWALK_TILE_M, z_m=ground.KERB_M, label="sidewalk"))
+            chunks["sidewalk"][key].append(ground.kerbs(area, road))
+        near = defaultdict(list)
+        for prop in road_map.props:
+            near[ground.key_of(prop.x_m, prop.y_m)].append(prop)
+        shade = shapely.union_all([ground.shadows(near[key], look) for key in sorted(near)])
+        share = look.shadow if look.shadow > 0.0 else 0.22
+        for key, area in ground.by_chunk([shade]):
+            chunks["shadow"][key].append(ground.darkened(ground.flat(area, key, 1.0, z_m=ground.KERB_M, label="ground"), share))
+        self._textures = {
+            "ground": texture(textures.ground(spec.textures, spec.seed), "ground"),
+            "road": texture(textures.road(spec.textures, spec.seed, look.wet), "road"),
+            "sidewalk": texture(textures.sidewalk(spec.textures, spec.seed, look.wet), "sidewalk"),
+        }
+        for name in LAYERS[1:]:
+            parent = layer_root(self.root, name)
+            if name in self._textures:
+                parent.set_texture(self._textures[name])
+            self._layers[name] = [merge(chunks[name][key]) for key in sorted(chunks[name])]
+            for mesh in self._layers[name]:
+                light = look.light(mesh.normal) if name != "shadow" else np.ones_like(mesh.normal)
+                parent.attach_new_node(geom_node(mesh, rgba_of(mesh.colour * light, FLAT_ALPHA), name))
+
+    def _sky(self, spec: LookSpec) -> None:
+        rows, columns, radius = 14, 48, 100.0
+        tilt = np.linspace(SKY_LOW_RAD, SKY_HIGH_RAD, rows + 1)
+        turn = np.linspace(0.0, 2.0 * math.pi, columns + 1)
+        t, f = np.meshgrid(tilt, turn, indexing="ij")
+        xyz = radius * np.stack([np.cos(t) * np.cos(f), np.cos(t) * np.sin(f), np.sin(t)], axis=-1).reshape(-1, 3)
+        uv = np.stack([f / (2.0 * math.pi), (t - SKY_LOW_RAD) / (SKY_HIGH_RAD - SKY_LOW_RAD)], axis=-1).reshape(-1, 2)
+        k = columns + 1
+        faces = [face for r in range(rows) for c in range(columns) for a in [r * k + c] for face in ([a, a + k, a + k + 1], [a, a + k + 1, a + 1])]
+        mesh = raw(xyz, faces, normal=-xyz / radius, uv=uv, label="sky")
+        picture = texture(sky_picture(self.look, spec.textures), "sky")
+        picture.set_wrap_v(p3.SamplerState.WM_clamp)
+        self.sky = layer_root(self.root, "sky").attach_new_node(geom_node(mesh, rgba_of(mesh.colour, 0), "sky"))
+        self.sky.set_texture(picture)
+        self.sky.set_two_sided(True)
+        self.sky.node().set_bounds(p3.OmniBoundingVolume())
+        self.sky.node().set_final(True)
+
+    def label_scene(self) -> Any:
+        """The root of the label pass, built when first asked for."""
+        if not self._labelled:
+            self._labelled = True
+            for name in LAYERS[1:-1]:
+                parent = layer_root(self.label_root, name)
+                for mesh in self._layers[name]:
+                    parent.attach_new_node(geom_node(mesh, label_rgba(mesh), name))
+            for mesh in self._standing_meshes:
+                self.label_root.attach_new_node(geom_node(mesh, label_rgba(mesh), "standing"))
+        return self.label_root
+
+    def move_camera(self, x_m: float, y_m: float, z_m: float) -> None:
+        """Carry the sky along and set the haze as seen from there; a function of the place alone."""
+        self.sky.set_pos(x_m, y_m, z_m)
+        step = self.look.haze_step_m
+        at = (round(x_m / step) * step, round(y_m / step) * step)
+        reach = FAR_M + ground.CHUNK_M
+        for chunk in self.standing:
+            if abs(chunk.centre[0] - x_m) < reach and abs(chunk.centre[1] - y_m) < reach:
+                chunk.haze(at, self.look)
+
+    def haze_at(self, distance_m: float) -> int:
+        """Alpha of something that stands this far away."""
+        return int(MAX_HAZE * (1.0 - math.exp(-distance_m / self.look.visibility_m)))
+
+    def remove(self) -> None:
+        """Take everything out of memory."""
+        for root in (self.root, self.label_root):
+            root.remove_node()
+        self.standing.clear()
+        self._layers.clear()
+        self._standing_meshes.clear()
+
+
+def layer_root(root: Any, name: str) -> Any:
+    """The node under which one flat layer hangs."""
+    node = root.attach_new_node(name)
+    node.set_bin("background", LAYERS.index(name))
+    node.set_depth_test(False)
+    node.set_depth_write(False)
+    if name == "shadow":
+        node.set_attrib(p3.ColorBlendAttrib.make(p3.ColorBlendAttrib.M_add, p3.ColorBlendAttrib.O_fbuffer_color, p3.ColorBlendAttrib.O_zero))
+    return node
+
+
+def sun_offset(look: Look) -> F64:
+    """(2,) where the shadow of something one metre high ends."""
+    return np.asarray(-look.sun_direction[:2] / max(float(look.sun_direction[2]), 0.25) if look.shadow > 0.0 else np.zeros(2), dtype=np.float64)
