@@ -1,0 +1,87 @@
+"""What the others mean for the expert's speed: someone to follow, a place to stop before, or nothing."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from vavam_world.contracts import F64, Vehicle
+from vavam_world.drivers.longitudinal import DT_S as ROLL_DT_S
+from vavam_world.drivers.longitudinal import Lead, Rollout
+from vavam_world.drivers.prediction import STANDING_MPS, T_S, Predicted
+
+VEHICLE_MARGIN_M = 0.35  # beside a vehicle
+PEDESTRIAN_MARGIN_M = 0.7
+ALONG = 0.5  # cosine of the heading against the route from which on a vehicle counts as going the same way
+CROSSING_MARGIN_S = 0.8  # between the ego's leaving a place and another's coming, and the reverse
+STANDING_GAP_M = 2.5  # to somebody on foot
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hindrances:
+    """Leads and stops, as places of the rear axle, and the rows of those who come head-on."""
+
+    leads: tuple[Lead, ...]
+    stops_m: tuple[float, ...]
+    oncoming: tuple[int, ...]
+
+
+def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F64], vehicle: Vehicle) -> Hindrances:
+    """Sort the predicted actors by what the ego, driving `free` along the offsets `offset_at(s)`, has to do about them.
+
+    A vehicle in the ego's corridor going its way is followed; so is one that joins it ahead of the ego. One that crosses, or turns off
+    across it, is let through, unless the ego is gone before it comes or comes after it is gone. A pedestrian is stopped for likewise."""
+    if not predicted.actors:
+        return Hindrances(leads=(), stops_m=(), oncoming=())
+    front = vehicle.length_m - vehicle.rear_overhang_m
+    half_width = 0.5 * vehicle.width_m
+    turn = predicted.turn_rad
+    across = predicted.half_length_m[:, None] * np.abs(np.sin(turn)) + predicted.half_width_m[:, None] * np.abs(np.cos(turn))
+    along = predicted.half_length_m[:, None] * np.abs(np.cos(turn)) + predicted.half_width_m[:, None] * np.abs(np.sin(turn))
+    margin = np.array([PEDESTRIAN_MARGIN_M if a.kind == "pedestrian" else VEHICLE_MARGIN_M for a in predicted.actors])
+    inside = np.abs(predicted.d_m - offset_at(predicted.s_m)) < half_width + across + margin[:, None]
+    inside &= predicted.s_m + along > free.s_m[0] + 0.5  # those behind mind themselves
+    leads: list[Lead] = []
+    stops: list[float] = []
+    oncoming: list[int] = []
+    for row in np.flatnonzero(inside.any(axis=1)).tolist():
+        actor = predicted.actors[row]
+        t_in = int(np.argmax(inside[row]))
+        s, cosine = float(predicted.s_m[row, t_in]), math.cos(predicted.turn_rad[row, t_in])
+        rear = s - float(along[row, t_in]) - front
+        if actor.kind == "pedestrian":
+            if actor.speed_mps <= STANDING_MPS:
+                stops.append(rear - STANDING_GAP_M)
+            elif (stop := _let_cross(predicted, row, inside[row], along[row], free, front, vehicle, CROSSING_MARGIN_S + 0.4)) is not None:
+                stops.append(stop - STANDING_GAP_M)
+        elif actor.speed_mps <= STANDING_MPS:
+            leads.append(Lead(s_m=rear, speed_mps=0.0))
+        elif cosine > ALONG and (t_in == 0 or s > _at(free, T_S[t_in]) + 0.5 * front):
+            speed = actor.speed_mps * cosine
+            leads.append(Lead(s_m=rear - speed * float(T_S[t_in]), speed_mps=speed))
+        elif cosine < -ALONG and actor.lane_id < 0:
+            oncoming.append(row)
+        elif cosine <= ALONG and (stop := _let_cross(predicted, row, inside[row], along[row], free, front, vehicle, CROSSING_MARGIN_S)) is not None:
+            stops.append(stop - 1.5)
+    return Hindrances(leads=tuple(leads), stops_m=tuple(stops), oncoming=tuple(oncoming))
+
+
+def _let_cross(predicted: Predicted, row: int, inside: F64, along: F64, free: Rollout, front: float, vehicle: Vehicle, margin_s: float) -> float | None:
+    """Where the rear axle has to stop, or None where the two do not meet in time."""
+    times = np.flatnonzero(inside)
+    low = float((predicted.s_m[row, times] - along[times]).min()) - front
+    high = float((predicted.s_m[row, times] + along[times]).max()) + vehicle.rear_overhang_m
+    t_in, t_out = float(T_S[times[0]]), float(T_S[times[-1]])
+    stays = times[-1] == len(T_S) - 1
+    arrives = float(np.interp(low, free.s_m, ROLL_DT_S * np.arange(len(free.s_m)), right=np.inf))
+    leaves = float(np.interp(high, free.s_m, ROLL_DT_S * np.arange(len(free.s_m)), right=np.inf))
+    if leaves < t_in - margin_s or (not stays and arrives > t_out + margin_s) or math.isinf(arrives):
+        return None
+    return low
+
+
+def _at(rollout: Rollout, t_s: float) -> float:
+    return float(np.interp(t_s, ROLL_DT_S * np.arange(len(rollout.s_m)), rollout.s_m))
