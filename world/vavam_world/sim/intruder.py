@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import math
 
-from vavam_world.contracts import TICK_S, ActorState, ConfigError, Intruder, Route, Vehicle
+from vavam_ros.core.contracts import ConfigError
+from vavam_world.contracts import TICK_S, ActorState, Intruder, Route, Vehicle
+from vavam_world.roads.lookup import LaneIndex
 from vavam_world.roads.route_tools import pose_at
 from vavam_world.sim.collision import centre_ahead
 
@@ -20,7 +22,7 @@ HEIGHT_M = 1.5
 class ScriptedIntruder:
     """One intruder and where it is at each tick."""
 
-    def __init__(self, spec: Intruder, route: Route, vehicle: Vehicle, *, start_s_m: float, cruise_mps: float, variant: int) -> None:
+    def __init__(self, spec: Intruder, route: Route, vehicle: Vehicle, *, start_s_m: float, cruise_mps: float, variant: int, lanes: LaneIndex) -> None:
         """Raises ConfigError where it cannot be met: beyond the route, behind the start, or with a speed that does not fit its kind."""
         distance = spec.meet_s_m - start_s_m - centre_ahead(vehicle)
         if not (distance > 0.0 and spec.meet_s_m <= route.length_m):
@@ -34,11 +36,10 @@ class ScriptedIntruder:
         self.meet_s = distance / cruise_mps
         self._x, self._y, self._yaw = x, y, math.remainder(yaw + heading + spec.angle_rad, 2.0 * math.pi)
         self._variant = variant
-        # Expert and traffic see one that stands in the lane as what it is: something ahead on that lane.
-        standing = spec.kind == "stationary"
-        first = int(route.s_m.searchsorted(spec.meet_s_m, side="right")) - 1
         self.id = INTRUDER_ID
-        self._lane = int(route.lane_id[max(0, first)]) if standing else -1
+        self._lane, self._s = -1, 0.0
+        if spec.kind == "stationary":  # one that stands in a lane is something ahead on that lane
+            self._lane, self._s, _ = lanes.nearest(x, y, yaw)
 
     def at(self, tick: int) -> ActorState:
         """State at a tick."""
@@ -55,4 +56,5 @@ class ScriptedIntruder:
             height_m=HEIGHT_M,
             variant=self._variant,
             lane_id=self._lane,
+            s_m=self._s,
         )

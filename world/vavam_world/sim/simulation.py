@@ -22,9 +22,14 @@ from vavam_world.contracts import F64, START_NS, TICK_NS, TICK_S, ActorState, Co
 from vavam_world.roads import build_map, plan_route
 from vavam_world.roads.lookup import LaneIndex
 from vavam_world.roads.route_tools import pose_at, project
-from vavam_world.sim.collision import CollisionCheck, corners, ego_box
+from vavam_world.sim.collision import Box, CollisionCheck, actor_box, corners, ego_box
 from vavam_world.sim.dynamics import bounded, step_ego
+from vavam_world.sim.ego_on_route import EgoOnRoute
 from vavam_world.sim.intruder import ScriptedIntruder
+from vavam_world.sim.pedestrians import Pedestrians
+from vavam_world.sim.placing import parked_cars, start_cars
+from vavam_world.sim.tracks import Tracks
+from vavam_world.sim.traffic import Traffic
 
 Reason: TypeAlias = Literal["collision", "off_road", "route", "stuck", "time"]
 
@@ -40,7 +45,8 @@ class Simulation:
     """State and step of one scenario.
 
     `state` is the latest; `collisions` the ego's first contact with each partner so far; `route_s` how far the ego's rear axle has come along
-    the route (never falls), `route_d` its present offset to the left of it; `off_road` whether any of its wheels is off the road.
+    the route (never falls), `route_d` its present offset to the left of it; `off_road` whether any of its wheels is off the road. Actors are in
+    the order of their ids: the intruder 1, vehicles from 100, pedestrians from 1000, parked cars from 2000.
     """
 
     def __init__(self, scenario: Scenario, *, vehicle: Vehicle | None = None, road_map: RoadMap | None = None, route: Route | None = None) -> None:
@@ -56,7 +62,7 @@ class Simulation:
         self._intruder = None
         if scenario.intruder is not None:
             self._intruder = ScriptedIntruder(
-                scenario.intruder, self.route, self.vehicle, start_s_m=START_S_M, cruise_mps=scenario.cruise_mps, variant=scenario.look.seed
+                scenario.intruder, self.route, self.vehicle, start_s_m=START_S_M, cruise_mps=scenario.cruise_mps, variant=scenario.look.seed, lanes=self.lanes
             )
         x, y, yaw = pose_at(self.route, START_S_M, scenario.start_offset_m)
         self._ego = EgoState(
@@ -69,6 +75,12 @@ class Simulation:
             steer_rad=0.0,
             control=Control(),
         )
+        tracks, here = Tracks(self.road_map), ego_box(self._ego, self.vehicle)
+        self._parked = parked_cars(self.road_map, scenario.traffic)
+        cars = start_cars(tracks, scenario.traffic, self.route, here, self._parked)
+        self.traffic = Traffic(tracks, cars, [actor_box(a) for a in self._parked])
+        self.pedestrians = Pedestrians(self.road_map, scenario.traffic, near=here[:2])
+        self._on_route = EgoOnRoute(self.road_map, self.route, self.vehicle)
         self._perturbations = {round(p.at_s / TICK_S): p for p in reversed(scenario.perturbations)}
         self.route_s, self.route_d = START_S_M, scenario.start_offset_m
         self._hint_s = START_S_M
@@ -80,6 +92,7 @@ class Simulation:
         """One tick (`TICK_S`). Values of `control` beyond their range are cut to it. Raises WorldError on values that are not finite."""
         self._waiting.append(bounded(control))
         self._ego = step_ego(self._ego, self._waiting.popleft(), self.vehicle)
+        self._move_others()
         self._settle(self.state.tick + 1)
         return self.state
 
@@ -107,6 +120,20 @@ class Simulation:
             return "stuck"
         return "time" if self.state.tick * TICK_S >= self.scenario.time_limit_s else None
 
+    def _move_others(self) -> None:
+        """Traffic and pedestrians see the ego where it is now, the intruder where it was."""
+        moving: list[tuple[Box, float]] = [(ego_box(self._ego, self.vehicle), self._ego.speed_mps)]
+        if self._intruder is not None:
+            seen = self._intruder.at(self.state.tick)
+            moving.append((actor_box(seen), seen.speed_mps))
+        self._on_route.move(self._hint_s, self.route_d, self._ego.speed_mps)
+        self.traffic.step(self._on_route, moving, self.pedestrians)
+        if self.pedestrians.walkers:
+            approaching = self.traffic.approaching
+            for crosswalk, distance, speed in self._on_route.approaching():
+                approaching.setdefault(crosswalk, []).append((distance, speed))
+            self.pedestrians.step(approaching)
+
     def _settle(self, tick: int) -> None:
         """Everything after the motion: perturbation, the state to show, and what is derived from it."""
         if (push := self._perturbations.get(tick)) is not None:
@@ -117,6 +144,9 @@ class Simulation:
         actors: list[ActorState] = []
         if self._intruder is not None:
             actors.append(self._intruder.at(tick))
+        actors += self.traffic.states()
+        actors += self.pedestrians.states()
+        actors += self._parked
         self.state = WorldState(tick=tick, stamp_ns=START_NS + tick * TICK_NS, ego=ego, actors=tuple(actors))
         self.collisions += self._check.new(tick, ego, actors)
         self._hint_s, self.route_d = project(self.route, ego.x_m, ego.y_m, self._hint_s)
