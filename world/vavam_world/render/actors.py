@@ -7,16 +7,17 @@ from collections import defaultdict
 from dataclasses import replace
 from typing import Any
 
+import cv2
 import numpy as np
-import shapely
 
 from vavam_world.contracts import ActorState, WorldState
 from vavam_world.render import bodies, ground
 from vavam_world.render.camera import FAR_M
-from vavam_world.render.meshes import Mesh
+from vavam_world.render.meshes import raw
 from vavam_world.render.panda import FLAT_ALPHA, geom_node, recolour, rgba_of
 from vavam_world.render.scene import Scene, label_rgba, layer_root, sun_offset
 
+OCTAGON = np.array([[1.0, 0.8], [0.9, 1.0], [-0.9, 1.0], [-1.0, 0.8], [-1.0, -0.8], [-0.9, -1.0], [0.9, -1.0], [1.0, -0.8]])  # of a shadow, in half sizes
 YAW_STEPS = 48  # light on a body is reckoned for its heading rounded to a 48th of a turn
 Shape = tuple[str, int, float, float, float, int]
 
@@ -35,9 +36,10 @@ class Figure:
         self.node = geom_node(mesh, self.rgba, "actor")
         self.path = parents[0].attach_new_node(self.node)
         self.label_path: Any = None
-        rim = 0.10 if kind != "pedestrian" else 0.02
-        outline = shapely.box(-length / 2 - rim, -width / 2 - rim, length / 2 + rim, width / 2 + rim) if kind != "pedestrian" else shapely.Point(0, 0).buffer(0.28)
-        self.outline, self.height = outline.buffer(0.12, quad_segs=2), height
+        rim = 0.2
+        half = np.array([length / 2.0 + rim, width / 2.0 + rim]) if kind != "pedestrian" else np.array([0.26, 0.26])
+        self.outline = OCTAGON * half
+        self.height = height
         self.shadow_path = parents[1].attach_new_node("shadow")
         self.shadow_heading = math.nan
 
@@ -73,15 +75,16 @@ class Figure:
 
     def _shadow(self, heading: float) -> None:
         look = self.scene.look
-        area = self.outline
-        if look.shadow > 0.0:
-            away = sun_offset(look) * self.height
-            c, s = math.cos(-heading), math.sin(-heading)
-            dx, dy = c * away[0] - s * away[1], s * away[0] + c * away[1]
-            moved = shapely.transform(area, lambda xy: xy + np.array([dx, dy]))
-            area = shapely.convex_hull(shapely.union(area, moved))
-        mesh: Mesh = ground.darkened(ground.flat(area, (0, 0), 1.0, z_m=0.02), max(look.shadow, 0.34))
-        self.shadow_path.node().remove_all_children() if self.shadow_path.get_num_children() else None
+        away = sun_offset(look) * self.height
+        c, s = math.cos(-heading), math.sin(-heading)
+        moved = self.outline * (0.75 if look.shadow > 0.0 else 1.0) + np.array([c * away[0] - s * away[1], s * away[0] + c * away[1]])
+        hull = cv2.convexHull(np.concatenate([self.outline, moved]).astype(np.float32)).reshape(-1, 2).astype(np.float64)
+        if cv2.contourArea(hull.astype(np.float32), True) < 0.0:
+            hull = hull[::-1]
+        n = len(hull)
+        fan = [[0, i, i + 1] for i in range(1, n - 1)]
+        mesh = ground.darkened(raw(np.column_stack([hull, np.full(n, 0.02)]), fan, normal=ground.UP, uv=np.zeros(2)), max(look.shadow, 0.34))
+        self.shadow_path.node().remove_all_children()
         self.shadow_path.attach_new_node(geom_node(mesh, rgba_of(mesh.colour, FLAT_ALPHA), "shadow"))
 
     def label(self, root: Any) -> None:

@@ -11,7 +11,7 @@ from vavam_world.render.camera import ground_distance_m
 from vavam_world.render.looks import Look
 from vavam_world.render.scene import MAX_HAZE
 
-GROUND_FROM = 254  # alpha of the ground after the backends' rounding
+GROUND_FROM = 245  # alpha of the ground: its mark, less the rounding of the shadows on it
 RAIN_PATTERNS = 8
 
 

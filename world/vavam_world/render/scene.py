@@ -17,10 +17,10 @@ from vavam_world.render.looks import SKY_HIGH_RAD, SKY_LOW_RAD, Look, sky_pictur
 from vavam_world.render.meshes import Mesh, merge, raw
 from vavam_world.render.panda import FLAT_ALPHA, geom_node, recolour, rgba_of, texture
 
-MAX_HAZE = 250  # alpha of what stands: below the ground's mark
+MAX_HAZE = 240  # alpha of what stands: well below the ground's mark, which each shadow on it may lower by one
 LABEL_STEP = 20  # between two classes' grey levels in the label pass
 LAYERS = ("sky", "ground", "road", "paint", "sidewalk", "shadow")  # drawn in this order, without depth: nothing lies below them
-SHADE_SHARE = {True: 0.0, False: 0.22}
+RIM_SHADE = 0.22  # of what stands on the ground below it, without a sun
 
 
 def label_rgba(mesh: Mesh) -> Any:
@@ -62,7 +62,7 @@ class Scene:
         self._keys: dict[str, list[ground.Key]] = {}
         self._textures: dict[str, Any] = {}
         self._labelled = False
-        self.atlas = texture(textures.atlas(spec.textures, spec.seed, look.lamps), "atlas", repeat=False)
+        self.atlas = texture(textures.atlas(spec.textures, spec.seed, look.lamps), "atlas")
         self._flat(spec)
         self._sky(spec)
         self.standing: list[Standing] = []
@@ -97,7 +97,7 @@ class Scene:
         for prop in road_map.props:
             near[ground.key_of(prop.x_m, prop.y_m)].append(prop)
         shade = shapely.union_all([ground.shadows(near[key], look) for key in sorted(near)])
-        share = look.shadow if look.shadow > 0.0 else 0.22
+        share = look.shadow or RIM_SHADE
         for key, area in ground.by_chunk([shade]):
             chunks["shadow"][key].append(ground.darkened(ground.flat(area, key, 1.0, z_m=ground.KERB_M, label="ground"), share))
         self._textures = {
@@ -115,22 +115,19 @@ class Scene:
                 parent.attach_new_node(geom_node(mesh, rgba_of(mesh.colour * light, FLAT_ALPHA), name))
 
     def _sky(self, spec: LookSpec) -> None:
-        rows, columns, radius = 14, 48, 100.0
-        tilt = np.linspace(SKY_LOW_RAD, SKY_HIGH_RAD, rows + 1)
-        turn = np.linspace(0.0, 2.0 * math.pi, columns + 1)
-        t, f = np.meshgrid(tilt, turn, indexing="ij")
-        xyz = radius * np.stack([np.cos(t) * np.cos(f), np.cos(t) * np.sin(f), np.sin(t)], axis=-1).reshape(-1, 3)
-        uv = np.stack([f / (2.0 * math.pi), (t - SKY_LOW_RAD) / (SKY_HIGH_RAD - SKY_LOW_RAD)], axis=-1).reshape(-1, 2)
+        radius, sectors, rows, columns = 100.0, 8, 7, 4  # in sectors, so that those behind the camera are not drawn
+        tilt = np.concatenate([np.linspace(SKY_LOW_RAD, 0.5, rows - 2), np.linspace(0.5, SKY_HIGH_RAD, 4)[1:]])
         k = columns + 1
         faces = [face for r in range(rows) for c in range(columns) for a in [r * k + c] for face in ([a, a + k, a + k + 1], [a, a + k + 1, a + 1])]
-        mesh = raw(xyz, faces, normal=-xyz / radius, uv=uv, label="sky")
-        picture = texture(sky_picture(self.look, spec.textures), "sky")
-        picture.set_wrap_v(p3.SamplerState.WM_clamp)
-        self.sky = layer_root(self.root, "sky").attach_new_node(geom_node(mesh, rgba_of(mesh.colour, 0), "sky"))
-        self.sky.set_texture(picture)
-        self.sky.set_two_sided(True)
-        self.sky.node().set_bounds(p3.OmniBoundingVolume())
-        self.sky.node().set_final(True)
+        self.sky = layer_root(self.root, "sky")
+        self.sky.set_texture(texture(sky_picture(self.look, spec.textures), "sky"))
+        for sector in range(sectors):
+            turn = (sector + np.linspace(0.0, 1.0, k)) * 2.0 * math.pi / sectors
+            t, f = np.meshgrid(tilt, turn, indexing="ij")
+            xyz = radius * np.stack([np.cos(t) * np.cos(f), np.cos(t) * np.sin(f), np.sin(t)], axis=-1).reshape(-1, 3)
+            uv = np.stack([f / (2.0 * math.pi), 0.004 + 0.992 * (t - SKY_LOW_RAD) / (SKY_HIGH_RAD - SKY_LOW_RAD)], axis=-1).reshape(-1, 2)
+            mesh = raw(xyz, faces, normal=-xyz / radius, uv=uv, label="sky")
+            self.sky.attach_new_node(geom_node(mesh, rgba_of(mesh.colour, 0), "sky"))
 
     def label_scene(self) -> Any:
         """The root of the label pass, built when first asked for."""
