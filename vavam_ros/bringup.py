@@ -17,6 +17,7 @@ from pathlib import Path
 
 import yaml
 
+from vavam_ros.bringup_control import WORLD_ARGUMENTS, WORLD_CAMERA, control_arguments, control_processes, in_namespace, world_processes
 from vavam_ros.bringup_data import FALSE_TRUE, Argument, Declaration, Kind, Process, System, Value, find_file, resolve
 from vavam_ros.core.contracts import ConfigError, DomainError
 
@@ -184,7 +185,8 @@ def system_vehicle(given: Mapping[str, str]) -> System:
     """The core nodes on a vehicle's topics. Raises DomainError for an untrained or synthetic model, unless allowed."""
     args = resolve(VEHICLE, given)
     topics = {name: topic or VEHICLE_TOPICS[args["interface"]][name] for name, topic in _given_topics(args).items()}
-    system = _system(VEHICLE, args, topics)
+    control = control_processes(args, topics, _parameter_files(args), vehicle="", watched=_model_nodes(args))
+    system = _system(VEHICLE, args, topics, *control)
     _require_domain(Path(args["model"]).expanduser(), args)
     return system
 
@@ -212,10 +214,10 @@ def system_rosbag(given: Mapping[str, str]) -> System:
     values["bag"] = str(Path(args["bag"]).expanduser().resolve())
     if args["lockstep"] == "true":
         values["lockstep_image_topic"] = topics["image"]
-        values |= {f"lockstep_{name}_topic": f"/{args['namespace'].strip('/')}/{name}".replace("//", "/") for name in ("tokens", "samples")}
+        values |= {f"lockstep_{name}_topic": in_namespace(args, name) for name in ("tokens", "samples")}
         values |= {f"lockstep_{name}": float(args[name]) for name in ("tokenize_rate_hz", "plan_rate_hz") if args[name]}
     if args["composed"] != "true":  # else the planner listens when the camera's subscriber does
-        values["wait_for_subscribers_topics"] = f"/{args['namespace'].strip('/')}/tokens".replace("//", "/")
+        values["wait_for_subscribers_topics"] = in_namespace(args, "tokens")
     player = Process(
         name="bag_player_node",
         executable="bag_player_node",
@@ -229,15 +231,31 @@ def system_rosbag(given: Mapping[str, str]) -> System:
 
 
 def system_carla(given: Mapping[str, str]) -> System:
-    """The core nodes on the topics of the CARLA-ROS bridge; time comes from the simulator."""
+    """The core nodes, follower and gate on the topics of the CARLA-ROS bridge, or of the built-in world; time comes from the simulator."""
     args = resolve(CARLA, given)
     vehicle = f"/carla/{args['role_name']}"
-    camera = f"{vehicle}/{args['camera']}"
+    own_camera = bool(args["world"]) and not args["world_objects"]
+    camera = f"{vehicle}/{WORLD_CAMERA if own_camera else args['camera']}"
     standard = {"image": f"{camera}/image", "camera_info": f"{camera}/camera_info", "odometry": f"{vehicle}/odometry", "route": f"{vehicle}/waypoints"}
     topics = {name: topic or standard[name] for name, topic in _given_topics(args).items()}
+    if args["world"] and args["world_compressed"] == "true":
+        topics["image"] += "/compressed"
+    by_model = not args["world"] or args["world_driver"] == "model"
+    control = control_processes(
+        args,
+        topics,
+        _parameter_files(args),
+        vehicle=vehicle,
+        watched=_model_nodes(args) if by_model else (),
+        path="path_raw" if by_model else "driver_path",
+    )
     # Without sensor.pseudo.tf nothing tells where the camera sits; the objects file that we ship does.
-    mount_yaml = find_file("carla_vavam_front", ".yaml", "cameras") if args["camera"] == CARLA_CAMERA else ""
-    return _system(CARLA, args, topics, mount_yaml=mount_yaml)
+    mount_yaml = find_file("carla_vavam_front", ".yaml", "cameras") if args["camera"] == CARLA_CAMERA and not own_camera else ""
+    return _system(CARLA, args, topics, *control, *world_processes(args, topics), mount_yaml=mount_yaml)
+
+
+def _model_nodes(args: Mapping[str, str]) -> tuple[str, ...]:
+    return ("vavam_node",) if args["composed"] == "true" else ("tokenizer_node", "planner_node")
 
 
 _PLAYER = (
@@ -265,7 +283,10 @@ VEHICLE = Declaration(
         sim_time=False,
         topics={},
         allow=False,
-        extra=(Argument(name="interface", default="plain", choices=tuple(VEHICLE_TOPICS), description="Whose topic names hold where no topic is given."),),
+        extra=(
+            Argument(name="interface", default="plain", choices=tuple(VEHICLE_TOPICS), description="Whose topic names hold where no topic is given."),
+            *control_arguments(control=False, control_type="ackermann_stamped"),
+        ),
     ),
     build=system_vehicle,
 )
@@ -277,7 +298,7 @@ ROSBAG = Declaration(
 )
 CARLA = Declaration(
     name="carla",
-    description="the core nodes on the CARLA-ROS bridge",
+    description="the core nodes, path follower and gate on the CARLA-ROS bridge or in the built-in world",
     arguments=_arguments(
         config="carla",
         sim_time=True,
@@ -286,6 +307,8 @@ CARLA = Declaration(
         extra=(
             Argument(name="role_name", default="ego_vehicle", description="Role name of the vehicle."),
             Argument(name="camera", default=CARLA_CAMERA, description="Id of the camera in the objects file."),
+            *control_arguments(control=True, control_type="carla"),
+            *WORLD_ARGUMENTS,
         ),
     ),
     build=system_carla,
