@@ -44,6 +44,7 @@ class Walker:
     rng: np.random.Generator
     crosswalk: int | None = None
     kerbs: tuple[float, float] = (math.inf, math.inf)
+    flipped: bool = False  # its line goes over the crosswalk from b to a
     pause: int = 0  # ticks to stand yet
     speed: float = 0.0
 
@@ -92,8 +93,9 @@ class Pedestrians:
         """Whether somebody who crosses is on a lane's room or on the way to it."""
         for w in self.walkers:
             if w.crosswalk == crosswalk and w.crossing:
-                middle = w.kerbs[0] + self._rooms[crosswalk, lane]
-                if (middle - w.u) * w.way > -LANE_ROOM_M:
+                room = self._rooms[crosswalk, lane]
+                middle = w.kerbs[1] - room if w.flipped else w.kerbs[0] + room
+                if (middle - w.u) * w.way > -LANE_ROOM_M:  # not past it yet
                     return True
         return False
 
@@ -156,10 +158,11 @@ def _placed(road_map: RoadMap, spec: TrafficSpec, near: Point) -> list[Walker]:
         own = stream(spec, 5, i)
         if crosswalks and (rng.random() < CROSS_SHARE or not strolls):
             crosswalk = crosswalks[int(rng.integers(len(crosswalks)))]
-            points, first = _crossing_line(crosswalk, sidewalk, own)
+            flipped = bool(own.random() < 0.5)
+            points, first = _crossing_line(crosswalk, flipped, sidewalk, own)
             chosen: int | None = crosswalk.id
         elif strolls:
-            points, first, chosen = strolls[int(rng.integers(len(strolls)))], -1, None
+            points, first, chosen, flipped = strolls[int(rng.integers(len(strolls)))], -1, None, False
         else:
             continue
         ends = [0.0]
@@ -182,15 +185,16 @@ def _placed(road_map: RoadMap, spec: TrafficSpec, near: Point) -> list[Walker]:
                 rng=own,
                 crosswalk=chosen,
                 kerbs=kerbs,
+                flipped=flipped,
                 pause=int(own.integers(0, 20)),
             )
         )
     return walkers
 
 
-def _crossing_line(crosswalk: Crosswalk, sidewalk: shapely.Geometry, rng: np.random.Generator) -> tuple[list[Point], int]:
-    """A line along one sidewalk, over the crosswalk and along the other; and which of its points is the first kerb. Either side may come first."""
-    a, b = (crosswalk.a_xy_m, crosswalk.b_xy_m) if rng.random() < 0.5 else (crosswalk.b_xy_m, crosswalk.a_xy_m)
+def _crossing_line(crosswalk: Crosswalk, flipped: bool, sidewalk: shapely.Geometry, rng: np.random.Generator) -> tuple[list[Point], int]:
+    """A line along one sidewalk, over the crosswalk and along the other; and which of its points is the first kerb."""
+    a, b = (crosswalk.b_xy_m, crosswalk.a_xy_m) if flipped else (crosswalk.a_xy_m, crosswalk.b_xy_m)
     dx, dy, _ = _unit(a, b)
     shift = float(rng.uniform(-0.5, 0.5)) * max(0.0, crosswalk.width_m - 1.0)
     a, b = (a[0] - dy * shift, a[1] + dx * shift), (b[0] - dy * shift, b[1] + dx * shift)
