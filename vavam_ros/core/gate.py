@@ -98,7 +98,7 @@ class Gate:
         self._last_ns: int | None = None
         self._reasons: dict[str, str] = {}  # code → text, in the order in which they came up
         self._stop: StopProfile | None = None
-        self._degraded_s = self._held_s = self._healthy_s = 0.0
+        self._degraded_ns = self._held_ns = self._healthy_ns = 0  # integers: sums of ticks meet their limits exactly
         self._speed_mps: float | None = None
 
     @property
@@ -121,23 +121,23 @@ class Gate:
 
         A time before that of the last step counts as no time: that it is a fault is said by `health.events`.
         """
-        dt_s = max(now_ns - self._last_ns, 0) / NS_PER_S if self._last_ns is not None else 0.0
+        dt_ns = max(now_ns - self._last_ns, 0) if self._last_ns is not None else 0
         self._last_ns = now_ns
         if health.speed_mps is not None:
             self._speed_mps = health.speed_mps
         found = faults(health, self.config)
-        self._healthy_s = 0.0 if found else self._healthy_s + dt_s
+        self._healthy_ns = 0 if found else self._healthy_ns + dt_ns
         if health.manual_override and (self.armed or self._state is GateState.STOP):
             self._disarm()
         if self.armed:
-            self._watch(dt_s, found, braking_mps2)
+            self._watch(dt_ns, found, braking_mps2)
         elif self._state is not GateState.STOP:
             self._state = GateState.INIT if health.not_started else GateState.WARMUP if found else GateState.READY
             self._reasons = {f.code: f.text for f in found}
         if self._stop is not None:
             self._note(f for f in found if f.lost)
             gone = any(f.code == "odometry" and f.lost for f in found)
-            self._stop.step(dt_s, None if gone else self._speed_mps)
+            self._stop.step(dt_ns / NS_PER_S, None if gone else self._speed_mps)
         return self._decision(health, found)
 
     def enable(self, health: Health) -> tuple[bool, str]:
@@ -151,8 +151,8 @@ class Gate:
             return False, "refused: " + "; ".join(f.text for f in found[:MAX_REASONS])
         if self._state is GateState.STOP and not self.standing:
             return False, "refused: stopping; enable again when the vehicle stands"
-        if self._state is GateState.STOP and self._healthy_s < self.config.recover_s:
-            return False, f"refused: healthy for {self._healthy_s:.1f} s only, expected {self.config.recover_s:g} s"
+        if self._state is GateState.STOP and self._healthy_ns < _ns(self.config.recover_s):
+            return False, f"refused: healthy for {self._healthy_ns / NS_PER_S:.1f} s only, expected {self.config.recover_s:g} s"
         if self._state in (GateState.INIT, GateState.WARMUP):
             return False, f"refused: still {self._state.value}"
         self._state, self._stop, self._reasons = GateState.ACTIVE, None, {}
@@ -170,26 +170,26 @@ class Gate:
     def _disarm(self) -> None:
         self._state, self._stop, self._reasons = GateState.READY, None, {}
 
-    def _watch(self, dt_s: float, found: tuple[Fault, ...], braking_mps2: float) -> None:
+    def _watch(self, dt_ns: int, found: tuple[Fault, ...], braking_mps2: float) -> None:
         """ACTIVE and DEGRADED."""
         degraded = self._state is GateState.DEGRADED
-        self._held_s = self._held_s + dt_s if degraded and any(f.hold for f in found) else 0.0
-        self._degraded_s = self._degraded_s + dt_s if degraded else 0.0
-        if any(f.lost for f in found) or self._held_s > self.config.hold_s:
+        self._held_ns = self._held_ns + dt_ns if degraded and any(f.hold for f in found) else 0
+        self._degraded_ns = self._degraded_ns + dt_ns if degraded else 0
+        if any(f.lost for f in found) or self._held_ns > _ns(self.config.hold_s):
             self._begin_stop(found, braking_mps2)
-        elif self._degraded_s > self.config.degraded_max_s:
+        elif self._degraded_ns > _ns(self.config.degraded_max_s):
             too_long = Fault(code="degraded", text=f"degraded for longer than {self.config.degraded_max_s:g} s", lost=True)
             self._begin_stop([*found, too_long], braking_mps2)
         elif found:
             self._state = GateState.DEGRADED
             self._note(found)
-        elif degraded and self._healthy_s >= self.config.recover_s:
+        elif degraded and self._healthy_ns >= _ns(self.config.recover_s):
             self._state, self._reasons = GateState.ACTIVE, {}
 
     def _begin_stop(self, why: Iterable[Fault], braking_mps2: float) -> None:
         self._note(why)
         self._state, self._stop = GateState.STOP, StopProfile(self.config, braking_mps2, self._speed_mps)
-        self._degraded_s = self._held_s = 0.0
+        self._degraded_ns = self._held_ns = 0
 
     def _note(self, found: Iterable[Fault]) -> None:
         """Reasons accumulate; a known one keeps its place and its first text once the gate stops."""
@@ -212,3 +212,7 @@ class Gate:
             return Decision(state=self._state, output=Output.NOTHING, reasons=("manual override", *reasons))
         output = Output.BRAKE if self._brake_while_disarmed else Output.NOTHING
         return Decision(state=self._state, output=output, reasons=reasons or ("waiting for enable",))
+
+
+def _ns(seconds: float) -> int:
+    return round(seconds * NS_PER_S)

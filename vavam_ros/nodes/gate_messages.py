@@ -31,7 +31,7 @@ class VehicleMessages(Protocol):
     def amended(self, msg: Any, command: GateCommand) -> Any:
         """The message with the numbers of the checked command, all else kept, its stamp too."""
 
-    def stamped(self, msg: Any, now_ns: int) -> Any:
+    def restamped(self, msg: Any, now_ns: int) -> Any:
         """The message with a new stamp."""
 
     def stop(self, decel_mps2: float, last: Any | None, now_ns: int) -> Any:
@@ -72,7 +72,7 @@ class Carla:
         out.throttle, out.brake, out.steer = command.values
         return out
 
-    def stamped(self, msg: Any, now_ns: int) -> Any:
+    def restamped(self, msg: Any, now_ns: int) -> Any:
         """See VehicleMessages."""
         out = copy.deepcopy(msg)
         out.header.stamp = time_msg(now_ns)
@@ -123,7 +123,7 @@ class Ackermann:
         d.steering_angle, d.speed, d.acceleration, d.steering_angle_velocity, d.jerk = command.values
         return out
 
-    def stamped(self, msg: Any, now_ns: int) -> Any:
+    def restamped(self, msg: Any, now_ns: int) -> Any:
         """See VehicleMessages."""
         out = copy.deepcopy(msg)
         if self._stamped:

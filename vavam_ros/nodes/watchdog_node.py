@@ -6,15 +6,15 @@ the gate decides and re-emits at `rate_hz` of the node's clock: with use_sim_tim
 
 from __future__ import annotations
 
-import contextlib
 import signal
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType  # type: ignore[attr-defined]  # humble has no rclpy.clock_type
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock as ClockMessage
@@ -30,16 +30,12 @@ from vavam_ros.nodes.gate_messages import VehicleMessages, vehicle_messages
 from vavam_ros.nodes.parameters import Parameters
 from vavam_ros.nodes.qos import keep_last
 from vavam_ros.nodes.stamps import time_msg
+from vavam_ros.nodes.vehicle_output import VehicleOutput
 from vavam_ros.nodes.watchdog_inputs import JUMP_BACK_S, WatchdogInputs
 from vavam_ros.nodes.watchdog_table import PARAMETERS, gate_config
 
-if TYPE_CHECKING:
-    from rclpy.publisher import Publisher
-
 REPORT_S = 1.0
 PAUSE_S = 0.25  # this long without running, the process was starved: what waits in the queues is taken before anything is judged
-STANDING_CLOCK_EMIT_S = 0.5  # re-emission while the simulated clock stands: the simulator may have missed what it waits for
-TIMER_SLACK_NS = 1_000_000
 TASKS = ("input", "timing", "output")
 
 
@@ -60,9 +56,6 @@ class WatchdogNode(Node):
         self._command_missing = False
         self._auto_pending = p.flag("auto_enable")
         self._command: tuple[Any, GateCommand] | None = None  # newest good one, as it may pass
-        self._passed: GateCommand | None = None  # of which `_last_sent` is the message
-        self._last_sent: Any = None
-        self._emitted_ns, self._emitted_s, self._passes = 0, 0.0, 0
         self._said, self._said_s, self._reported_s = "", 0.0, 0.0
         self._others: tuple[str, ...] = ()
         self._problem = ""
@@ -71,7 +64,7 @@ class WatchdogNode(Node):
         self.gate = Gate(config, brake_while_disarmed=p.text("disarmed_output") == "brake")
         self._state_publisher = self.create_publisher(String, "~/state", keep_last(1, reliable=True, latched=True))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._vehicle: Publisher[Any] | None = None
+        self._vehicle: VehicleOutput | None = None
         if not self._problem:
             self._connect(config)
         p.fixed = True
@@ -105,7 +98,7 @@ class WatchdogNode(Node):
             now_ns=lambda: self.now_ns,
             running_s=lambda: self._running_s,
         )
-        self._vehicle = self.create_publisher(vehicle.msg_type, "~/control_out", keep_last(10, reliable=True))
+        self._vehicle = VehicleOutput(self, vehicle, rate_hz=p.number("rate_hz"), simulated=self._simulated)
         self.create_subscription(vehicle.msg_type, "~/control_in", self._on_command, keep_last(10, reliable=True))
         overrides = ["~/manual_override"]
         if p.text("control_type") == "carla" and p.text("role_name"):
@@ -150,7 +143,8 @@ class WatchdogNode(Node):
             self._inputs.forget()
             self._checks.reset()
             self._command = None
-            self._emitted_ns = 0
+            if self._vehicle is not None:
+                self._vehicle.clock_jumped()
             self._inputs.events.append(f"the clock jumped back by {back_s:.2f} s")
 
     # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -188,7 +182,7 @@ class WatchdogNode(Node):
 
     @property
     def _braking_mps2(self) -> float:
-        return self._passed.decel_mps2 if self._passed is not None else 0.0
+        return self._vehicle.braking_mps2 if self._vehicle is not None else 0.0
 
     # ── decide ───────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -233,7 +227,8 @@ class WatchdogNode(Node):
             self._inputs.events.clear()
         if self._auto_pending and d.state is GateState.READY:
             self._auto_enable(health)
-        self._emit(changed=d.state is not was)
+        if self._vehicle is not None:
+            self._vehicle.emit(self.decision, self._command, self.now_ns, changed=d.state is not was)
         self._say(changed=d.state is not was)
 
     def _check_stall(self) -> None:
@@ -241,8 +236,9 @@ class WatchdogNode(Node):
         stalled = self._simulated and self._sim_ns > 0 and time.monotonic() - self._ticked_s > self.parameters.number("clock_stall_s")
         stamp_ns, odometry_ns = self._command[1].stamp_ns if self._command is not None else 0, self._inputs.odometry_ns
         missing = stalled and odometry_ns is not None and stamp_ns < odometry_ns
-        self._command_missing = self._command_missing or missing
-        self.board.state("gate_clock_stalled", missing, seconds=time.monotonic() - self._ticked_s)
+        if missing and not self._command_missing:
+            self._command_missing = True
+            self.board.event("gate_clock_stalled", seconds=time.monotonic() - self._ticked_s)
 
     def _auto_enable(self, health: Health) -> None:
         if not self._simulated:
@@ -254,49 +250,10 @@ class WatchdogNode(Node):
             self._auto_pending = False
             self.get_logger().info(f"auto_enable: {text}")
 
-    # ── out ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def _emit(self, *, changed: bool) -> None:
-        output, now_ns = self.decision.output, self.now_ns
-        if output is Output.NOTHING or self._vehicle is None:
-            return
-        fresh = output is Output.PASS and self._command is not None and self._command[1] is not self._passed
-        period_s = 1.0 / self.parameters.number("rate_hz")
-        silent_s = time.monotonic() - self._emitted_s
-        due = now_ns - self._emitted_ns >= period_s * NS_PER_S - TIMER_SLACK_NS if self._simulated else silent_s >= 0.9 * period_s
-        due = due or silent_s >= max(period_s, STANDING_CLOCK_EMIT_S)
-        if not (fresh or due or (changed and output is not Output.PASS)):
-            return
-        message = self._message(output, now_ns)
-        if message is not None:
-            # a command that passes can be of a tick whose clock message is still under way
-            self._emitted_ns = max(now_ns, self._passed.stamp_ns) if output is Output.PASS and self._passed is not None else now_ns
-            self._emitted_s = time.monotonic()
-            self._vehicle.publish(message)
-
-    def _message(self, output: Output, now_ns: int) -> Any | None:
-        m = self._messages
-        last = self._last_sent
-        if output is Output.PASS:
-            if self._command is None:
-                return None
-            if self._command[1] is not self._passed:
-                self._last_sent, self._passed = self._command
-                self._passes += 1
-            return self._last_sent
-        if output is Output.HOLD:
-            return m.stamped(last, now_ns) if last is not None else None
-        if output is Output.STOP:
-            return m.stop(self.decision.decel_mps2, last, now_ns)
-        return m.hold(last, now_ns)
-
     def last_word(self) -> None:
-        """What an orderly end leaves with the vehicle, which keeps it for ever: a brake, where commands were passing or a stop was under way."""
+        """An orderly end leaves the vehicle a brake, where commands were passing or a stop was under way."""
         if self._vehicle is not None and (self.gate.armed or self.gate.state is GateState.STOP):
-            last = self._last_sent
-            message = self._messages.hold(last, self.now_ns) if self.gate.standing else self._messages.stop(self.gate.config.stop_decel_mps2, last, self.now_ns)
-            self._vehicle.publish(message)
-            self._vehicle.wait_for_all_acked(rclpy.duration.Duration(seconds=0.5))
+            self._vehicle.last_word(standing=self.gate.standing, decel_mps2=self.gate.config.stop_decel_mps2, now_ns=self.now_ns)
 
     # ── say ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -314,12 +271,8 @@ class WatchdogNode(Node):
         """Who else publishes to the vehicle."""
         if self._vehicle is None:
             return
-        topic = self._vehicle.topic_name
-        found = sorted(f"{i.node_namespace.rstrip('/')}/{i.node_name}" for i in self.get_publishers_info_by_topic(topic))
-        with contextlib.suppress(ValueError):
-            found.remove(self.get_fully_qualified_name())
-        self._others = tuple(found)
-        self.board.state("gate_second_publisher", bool(found), others=", ".join(found), topic=topic)
+        self._others = self._vehicle.other_publishers()
+        self.board.state("gate_second_publisher", bool(self._others), others=", ".join(self._others), topic=self._vehicle.topic)
 
     def _report(self) -> None:
         board, d = self.board, self.decision
@@ -329,7 +282,9 @@ class WatchdogNode(Node):
         board.state("gate_degraded", d.state is GateState.DEGRADED, why=why, then=d.output.value)
         board.state("gate_stopped", d.state is GateState.STOP, why=why, then="standing, the brake is held" if self.gate.standing else "braking")
         board.state("no_clock", self._simulated and self._sim_ns == 0, why="/clock has not ticked")
-        board.put("output", state=d.state.value, output=d.output.value, passed=self._passes, decel_mps2=d.decel_mps2)
+        board.put(
+            "output", state=d.state.value, output=d.output.value, passed=self._vehicle.passes if self._vehicle is not None else 0, decel_mps2=d.decel_mps2
+        )
         if not self._problem:
             i = self._inputs
             flooded = self._checks.flooded_hz(self.now_ns)
@@ -360,13 +315,14 @@ def main(args: Sequence[str] | None = None) -> None:
     for sign in (signal.SIGINT, signal.SIGTERM):
         signal.signal(sign, lambda number, _frame: ending.append(number))
     node = WatchdogNode()
-    executor = rclpy.executors.SingleThreadedExecutor()
+    executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
         while not ending and rclpy.ok():
             executor.spin_once(timeout_sec=0.1)
-        node.last_word()
-    finally:
+    finally:  # after a defect as well
+        if rclpy.ok():
+            node.last_word()
         executor.shutdown(timeout_sec=1.0)
         node.destroy_node()
         rclpy.try_shutdown()
