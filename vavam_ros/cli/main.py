@@ -42,7 +42,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def dispatch(argv: Sequence[str] | None, *, prog: str, description: str, package: str, known: Mapping[str, str]) -> int:
-    """Run one of a package's sub-commands, `known` by name. Returns its exit status, 2 for an error that the user can put right (one line on stderr), 130 when interrupted."""
+    """Run one of a package's sub-commands, `known` by name.
+
+    Returns its exit status, 2 for an error that the user can put right (one line on stderr), 130 when interrupted."""
     words = list(sys.argv[1:] if argv is None else argv)
     parser = argparse.ArgumentParser(prog=prog, description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     width = max(map(len, known), default=0)

@@ -163,7 +163,7 @@ def _safety(kind: Literal["stationary", "frontal", "side"]) -> Callable[[_Draw, 
         else:
             route["length_m"] = round(intruder["meet_s_m"] + BEYOND_M, 0)
         scenario = _base(draw, name, "curves" if curved else "straight", cruise_mps=cruise, length_m=route["length_m"])
-        changes = {"start_speed_mps": cruise, "start_offset_m": 0.0, "start_yaw_rad": 0.0, "time_limit_s": 30.0, "stop_at_end": False}
+        changes = {"start_speed_mps": cruise, "start_offset_m": 0.0, "start_yaw_rad": 0.0, "time_limit_s": 20.0, "stop_at_end": False}
         return _with(scenario, intruder=intruder, route=route, **changes)
 
     return make

@@ -1,0 +1,201 @@
+"""One run of an evaluation: drive, score, and keep what the report shows. Runs in a worker process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import cv2
+
+from vavam_ros.core.contracts import ConfigError, InputError
+from vavam_world.contracts import U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace
+from vavam_world.drivers import make
+from vavam_world.drivers.loop import drive
+from vavam_world.render.renderer import Renderer
+from vavam_world.report import figures
+from vavam_world.report.film import VIDEO_CAMERA, Film, write_film
+from vavam_world.report.on_camera import draw_path, plan_at
+from vavam_world.scoring.run_score import RunScore, failed, score_run
+from vavam_world.sim.simulation import Simulation
+
+Media: TypeAlias = Literal["all", "failures", "none"]
+DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
+FORMAT = 1  # of the run files
+SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunJob:
+    """One run to do. `folder` gets one JSON per run, written last, with pictures and video beside it."""
+
+    scenario: Scenario
+    suite: str
+    split: str
+    kind: str  # route or safety
+    suite_sha256: str
+    driver: str
+    folder: Path
+    media: Media = "all"
+    always_show: bool = False  # pictures also where it went well and media is `failures`
+    backend: Backend = "auto"
+    latency_ticks: int = 0
+
+    @property
+    def stem(self) -> str:
+        """File name of the run without suffix."""
+        return self.scenario.name.replace("/", "-")
+
+    @property
+    def path(self) -> Path:
+        """Where its JSON goes."""
+        return self.folder / f"{self.stem}.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """A run that was done: its score, and its files by what they show, relative to the JSON's folder."""
+
+    suite: str
+    split: str
+    kind: str
+    suite_sha256: str
+    score: RunScore
+    media: Mapping[str, str | list[str]]
+    trace: str = ""  # of an error that was not the driver's own
+
+    @property
+    def failure(self) -> bool:
+        """Something a person should look at: a route not ended well, a safety run that collided or left the road."""
+        score = self.score
+        return not score.success if self.kind == "route" else score.collided or score.off_road or score.finished == "driver_error"
+
+
+def do_run(job: RunJob) -> Run:
+    """Drive, score, draw, and write the run's JSON."""
+    trace = drive_job(job)
+    sim = Simulation(job.scenario)
+    score = score_run(trace, sim.road_map, sim.route, sim.lanes, vehicle=sim.vehicle)
+    run = Run(suite=job.suite, split=job.split, kind=job.kind, suite_sha256=job.suite_sha256, score=score, media={})
+    if trace.states and (job.media == "all" or (job.media == "failures" and (run.failure or job.always_show))):
+        run = replace(run, media=_draw(job, trace, sim))
+    write_run(job.path, run)
+    return run
+
+
+def drive_job(job: RunJob) -> Trace:
+    """The run alone. A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
+    driver: Driver = make(job.driver)
+    renderer = None
+    if driver.needs_image:
+        renderer = studio(Simulation(job.scenario).road_map, job.scenario.look, WORLD_CAMERA, job.backend)
+    return drive(job.scenario, driver, renderer=renderer, latency_ticks=job.latency_ticks)
+
+
+def do_nothing(job: RunJob) -> float | None:
+    """Impact speed of a driver that does nothing, or None where it meets nobody."""
+    trace = drive(job.scenario, make(DO_NOTHING))
+    return trace.collisions[0].impact_mps if trace.collisions else None
+
+
+_renderer: Renderer | None = None
+
+
+def studio(road_map: RoadMap, look: LookSpec, camera: CameraSpec, backend: Backend) -> Renderer:
+    """This process's one renderer, with this scene and camera; kept from run to run."""
+    global _renderer
+    if _renderer is not None and _renderer.cameras == (camera,):
+        _renderer.load(road_map, look)
+        return _renderer
+    close_studio()
+    _renderer = Renderer(road_map, look, [camera], backend=backend)
+    return _renderer
+
+
+def close_studio() -> None:
+    """Give this process's renderer back, if there is one."""
+    global _renderer
+    if _renderer is not None:
+        _renderer.close()
+        _renderer = None
+
+
+def _draw(job: RunJob, trace: Trace, sim: Simulation) -> dict[str, str | list[str]]:
+    renderer = studio(sim.road_map, job.scenario.look, VIDEO_CAMERA, job.backend)
+    job.folder.mkdir(parents=True, exist_ok=True)
+    film = Film(trace=trace, road_map=sim.road_map, route=sim.route, camera=VIDEO_CAMERA, picture=lambda s: renderer.render(s)[VIDEO_CAMERA.name], vehicle=sim.vehicle)
+    write_film(job.folder / f"{job.stem}.mp4", film)
+    (job.folder / f"{job.stem}.above.png").write_bytes(figures.trace_from_above(trace, sim.road_map, sim.route, sim.vehicle))
+    (job.folder / f"{job.stem}.time.png").write_bytes(figures.over_time(trace, sim.route))
+    names = []
+    for i, share in enumerate(SHOWN):
+        state = trace.states[round(share * (len(trace.states) - 1))]
+        picture = draw_path(film.picture(state), VIDEO_CAMERA, state.ego, plan_at(trace.plans, state.stamp_ns), state.stamp_ns)
+        names.append(f"{job.stem}.{i}.jpg")
+        (job.folder / names[-1]).write_bytes(jpeg(picture))
+    return {"video": f"{job.stem}.mp4", "above": f"{job.stem}.above.png", "time": f"{job.stem}.time.png", "frames": names}
+
+
+def jpeg(rgb: U8, quality: int = 85) -> bytes:
+    """A picture (H, W, 3) as JPEG bytes."""
+    ok, data = cv2.imencode(".jpg", rgb[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert ok
+    return data.tobytes()
+
+
+def lost_run(job: RunJob, reason: str, trace: str = "") -> Run:
+    """The record of a run that ended with an error, or whose process died."""
+    return Run(
+        suite=job.suite,
+        split=job.split,
+        kind=job.kind,
+        suite_sha256=job.suite_sha256,
+        score=failed(job.scenario.name, job.driver, reason),
+        media={},
+        trace=trace,
+    )
+
+
+def write_run(path: Path, run: Run) -> None:
+    """Write a run's JSON; it appears under its name only when it is complete."""
+    values = {
+        "format": FORMAT,
+        "suite": run.suite,
+        "split": run.split,
+        "kind": run.kind,
+        "suite_sha256": run.suite_sha256,
+        "score": run.score.to_dict(),
+        "media": run.media,
+        "trace": run.trace,
+    }
+    write_json(path, values)
+
+
+def write_json(path: Path, values: Any) -> None:
+    """Plain values as JSON, all or nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps(values, indent=1), encoding="utf-8")
+    os.replace(part, path)
+
+
+def read_run(path: Path) -> Run:
+    """The inverse of `write_run`. Raises InputError on a file that this version did not write."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        if values.pop("format") != FORMAT:
+            raise InputError(f"{path}: got another format than {FORMAT}, expected this version's: remove the file, or choose another folder")
+        return Run(**{**values, "score": RunScore.from_dict(values["score"])})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}; expected a run's JSON: remove the file") from error
+
+
+def check_drivers(names: Sequence[str]) -> None:
+    """Raises ConfigError on a driver that cannot be made, or none at all."""
+    if not names:
+        raise ConfigError("--driver: got none, expected one or more")
+    for name in names:
+        make(name)
