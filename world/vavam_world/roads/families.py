@@ -93,7 +93,7 @@ def _arm(rng: np.random.Generator, centre: F64, yaw: float, width_all_m: float) 
     bent = float(rng.uniform(-0.5, 0.5)) if rng.random() < 0.6 else 0.0
     first, rest = float(rng.uniform(85.0, 110.0)), ARM_M - 100.0
     corner = centre + first * _unit(yaw)
-    radius = float(rng.uniform(60.0, 120.0)) + width_all_m
+    radius = max(float(rng.uniform(60.0, 120.0)) + width_all_m, 14.0 / max(abs(bent), 1e-3))  # a slight bend is a wide one, not a short one
     if bent == 0.0:
         return rounded(np.array([centre, centre + ARM_M * _unit(yaw)]), [])
     return rounded(np.array([centre, corner, corner + rest * _unit(yaw + bent)]), [radius])

@@ -13,7 +13,7 @@ from vavam_world.contracts import F64, RoadMap, WorldError
 from vavam_world.roads.surface import area_of
 
 CELL_M = 4.0
-_REACH_M = 6.0  # lanes within this distance of a cell are found through the grid; further away all are searched
+_REACH_M = 7.0  # what costs less than this is found through the grid; else all lanes are searched
 _YAW_M_PER_RAD = 4.0  # a heading that is 1 rad off counts as this far away
 
 
@@ -57,7 +57,15 @@ class LaneIndex:
         Raises WorldError on values that are not finite."""
         if not (math.isfinite(x_m) and math.isfinite(y_m) and (yaw_rad is None or math.isfinite(yaw_rad))):
             raise WorldError(f"nearest lane: got ({x_m}, {y_m}, {yaw_rad}), expected finite values")
-        near = self._cells.get((math.floor(x_m / CELL_M), math.floor(y_m / CELL_M)), self._all)
+        near = self._cells.get((math.floor(x_m / CELL_M), math.floor(y_m / CELL_M)))
+        found = None if near is None else self._best(near, x_m, y_m, yaw_rad)
+        if found is None or found[0] > _REACH_M:
+            found = self._best(self._all, x_m, y_m, yaw_rad)
+        _, segment, s, d = found
+        return int(self._lane[segment]), s, d
+
+    def _best(self, near: npt.NDArray[np.int64], x_m: float, y_m: float, yaw_rad: float | None) -> tuple[float, int, float, float]:
+        """Cost, segment, arc length on its lane and offset of the best of some segments."""
         dx, dy = x_m - self._a[near, 0], y_m - self._a[near, 1]
         unit, length = self._unit[near], self._length[near]
         along = dx * unit[:, 0] + dy * unit[:, 1]
@@ -69,7 +77,7 @@ class LaneIndex:
             cost = cost + _YAW_M_PER_RAD * off
         best = int(cost.argmin())
         segment = int(near[best])
-        return int(self._lane[segment]), float(self._s[segment] + on[best]), float(across[best])
+        return float(cost[best]), segment, float(self._s[segment] + on[best]), float(across[best])
 
     def on_road(self, xy_m: F64) -> npt.NDArray[np.bool_]:
         """Whether points (N, 2) lie on the drivable surface, (N,)."""

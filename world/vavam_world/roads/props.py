@@ -1,4 +1,7 @@
-"""What stands beside the road. Footprints keep clear of the road, of sidewalks and of each other; poles and signs stand on sidewalks."""
+"""What stands beside the road. Footprints keep clear of the road, of sidewalks and of each other; poles and signs stand on sidewalks.
+
+Headings: a house's and a fence's is along its front, with the road on its right (−y); a lamp's points at the road; a sign is read by traffic that
+runs against it."""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from vavam_world.contracts import F64, Prop
 from vavam_world.roads.network import Link, Network
 from vavam_world.roads.surface import GUTTER_M, OVERRUN_M, SIDEWALK_M, span
 
-SIGN_YIELD, SIGN_PRIORITY, SIGN_LIMIT = 0, 1, 2  # a sign's variant; it is read by traffic that runs against its yaw
+SIGN_YIELD, SIGN_PRIORITY, SIGN_LIMIT = 0, 1, 2  # a sign's variant
 VARIANTS = 64
 _VERGE_M = 1.0  # between the sidewalk and what stands behind it
 _FAR_M = 55.0  # of the road, for woods in the background
@@ -114,11 +117,11 @@ class Planter:
             wanted, fenced = float(rng.random()) < share, float(rng.random()) < 0.35
             if wanted:
                 xy, yaw = self._at(link, s + 0.5 * length, side * (front + yard + 0.5 * depth))
-                turned = yaw + (math.pi if side > 0 else 0.0) + 0.5 * math.pi  # its front looks at the road
-                good = self.add("house", xy, turned + 0.5 * math.pi, (length, depth, 2.9 * floors + float(rng.uniform(1.5, 3.0))))
+                turned = yaw if side > 0 else yaw + math.pi
+                good = self.add("house", xy, turned, (length, depth, 2.9 * floors + float(rng.uniform(1.5, 3.0))))
                 if good and fenced:
                     xy, yaw = self._at(link, s + 0.5 * length, side * (front + 0.6))
-                    self.add("fence", xy, yaw, (length, 0.12, float(rng.uniform(0.7, 1.3))))
+                    self.add("fence", xy, yaw if side > 0 else yaw + math.pi, (length, 0.12, float(rng.uniform(0.7, 1.3))))
             s += length + gap + (0.0 if wanted else float(rng.uniform(0.0, 14.0)))
 
     def _greenery(self, link: Link, side: int, trees: float, bushes: float) -> None:

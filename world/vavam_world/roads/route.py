@@ -59,7 +59,7 @@ class _Search:
         path, ahead = found
         changes_first = len(path) > 1 and path[1] in (self._lanes[start].left, self._lanes[start].right)
         least = max(FIRST_JUNCTION_M, self._spec.length_m - ahead, LANE_CHANGE_M + 20.0 if changes_first else 0.0)
-        most = whole - 1.0 if ahead < 0.0 else min(whole - 1.0, max(least, FIRST_JUNCTION_MOST_M))
+        most = whole - 1.0 if ahead < 0.0 else min(whole - 1.0, max(least + 30.0, FIRST_JUNCTION_MOST_M))
         before_end = float(self._rng.uniform(least, most)) if most > least else least
         return assemble(self._lanes, path, whole - before_end, self._spec)
 
@@ -85,14 +85,12 @@ class _Search:
         return None
 
     def _ways(self, enter: int, turn: Turn | None) -> list[tuple[int, int]]:
-        """(lane, connecting lane) to go on by, those without a change of lanes first; after the turns that were asked for no others."""
+        """(lane, connecting lane) to go on by, in order. Lanes are changed only for a turn that is asked for and that the lane itself has not."""
         here = self._lanes[enter]
         straight_on = [(enter, id) for id in here.successors if turn in (None, self._lanes[id].turn)]
-        if turn is None:
-            return [straight_on[i] for i in self._rng.permutation(len(straight_on))]
-        if straight_on or here.length_m < LANE_CHANGE_M + 20.0:
-            return straight_on
-        return [(lane, id) for lane in _beside(here) for id in self._lanes[lane].successors if self._lanes[id].turn == turn]
+        if turn is not None and not straight_on and here.length_m >= LANE_CHANGE_M + 20.0:
+            return [(lane, id) for lane in _beside(here) for id in self._lanes[lane].successors if self._lanes[id].turn == turn]
+        return [straight_on[i] for i in self._rng.permutation(len(straight_on))]
 
 
 def _beside(lane: Lane) -> list[int]:
@@ -111,7 +109,7 @@ def assemble(lanes: Mapping[int, Lane], path: Sequence[int], start_s_m: float, s
         else:
             parts.append(_rows(lane))
             i += 1
-    rows = np.vstack([part if j == 0 else part[1:] for j, part in enumerate(parts)])
+    rows = np.vstack([*(part[:-1] for part in parts[:-1]), parts[-1]])  # where lanes join, the point is the later one's
     rows[:, 2] = np.unwrap(rows[:, 2])
     raw = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(rows[:, :2], axis=0).T))])
     turns = _turns(lanes, rows[:, 5].astype(np.int64), raw - start_s_m)
@@ -162,5 +160,5 @@ def _turns(lanes: Mapping[int, Lane], lane_id: npt.NDArray[np.int64], s_m: F64) 
     for a, b in pairwise(edges.tolist()):
         turn = lanes[int(lane_id[a])].turn
         if turn is not None:
-            made.append((float(s_m[a - 1]), float(s_m[b - 1]), turn))
+            made.append((float(s_m[a]), float(s_m[b]), turn))
     return made

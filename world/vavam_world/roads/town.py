@@ -91,11 +91,11 @@ def _road(rng: np.random.Generator, chain: list[Cell], place: dict[Cell, F64], a
 
 
 def _radii(corners: F64, least_m: float) -> list[float]:
-    """The widest radii up to 150 m for a road's three bends, of which the outer ones may take `_ROOM_M` of the straights before them.
+    """The widest radii up to 600 m for a road's three bends, of which the outer ones may take `_ROOM_M` of the straights before them.
 
     Where that is less than `least_m` it is `least_m`: should the bends not fit then, the draw is thrown away."""
     leg = np.diff(corners, axis=0)
     heading, length = np.arctan2(leg[:, 1], leg[:, 0]), np.hypot(leg[:, 0], leg[:, 1])
     turn = (np.diff(heading) + math.pi) % (2.0 * math.pi) - math.pi
     room = [_ROOM_M, min(length[1], length[2]) - _ROOM_M - 0.1, _ROOM_M]
-    return [float(np.clip(r / bend_tangent(float(t)), least_m, 150.0)) if abs(t) > 1e-6 else 150.0 for r, t in zip(room, turn, strict=True)]
+    return [float(np.clip(r / bend_tangent(float(t)), least_m, 600.0)) if abs(t) > 1e-6 else 600.0 for r, t in zip(room, turn, strict=True)]
