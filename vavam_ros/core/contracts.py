@@ -133,6 +133,11 @@ class WaitReason(Enum):
     IMAGE_STALE = "newest image is too old"
     PLAN_EXPIRED = "last plan is too old, or not yet due"
     PLAN_INVALID = "the plan failed validation"
+    NO_PATH = "no path received yet"
+    PATH_UNUSABLE = "the path cannot be followed"
+    PATH_ELSEWHERE = "the vehicle is not where the path is"
+    PATH_OVER = "the path lies in the past, or is not yet due"
+    POSE_UNUSABLE = "the pose cannot be used"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

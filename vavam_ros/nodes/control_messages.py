@@ -27,7 +27,7 @@ _CLASSES = {
     "ackermann": ("ackermann_msgs", "AckermannDrive"),
 }
 _SOURCES = {
-    "carla_msgs": "it comes with the CARLA-ROS bridge (ros-carla-msgs: build it in your workspace); without ROS, `make setup` builds it from pip_ros/interfaces",
+    "carla_msgs": "it comes with the CARLA-ROS bridge (ros-carla-msgs); without ROS, `make setup` builds it from pip_ros/interfaces",
     "ackermann_msgs": "install ros-<distro>-ackermann-msgs; without ROS, `make setup` builds it from pip_ros/interfaces",
 }
 
