@@ -45,7 +45,7 @@ def vehicle(kind: str, variant: int, length_m: float, width_m: float, height_m: 
         parts, rear_z = _car(*size, paint, (variant // len(PAINTS) + variant) % 3), 0.52 * height_m
     radius = 0.33 if kind != "truck" else 0.48
     axles = (0.31, -0.31) if kind != "truck" else (0.36, -0.22, -0.36)
-    parts += [_wheel(share * length_m, side * (width_m / 2.0 - 0.11), radius) for share in axles for side in (-1.0, 1.0)]
+    parts += [_wheel(share * length_m, side * (width_m / 2.0 - 0.085), radius) for share in axles for side in (-1.0, 1.0)]
     a, b = length_m / 2.0 + 0.012, width_m / 2.0
     parts.append(quad([(-a, 0.26, 0.24 * height_m), (-a, -0.26, 0.24 * height_m), (-a, -0.26, 0.24 * height_m + 0.12), (-a, 0.26, 0.24 * height_m + 0.12)], slot("plain"), (0.92, 0.92, 0.86)))
     solid = merge(parts)
@@ -69,7 +69,7 @@ def _wheel(x: float, y: float, radius: float) -> Mesh:
     ring = np.stack([x + radius * np.cos(angle), radius + radius * np.sin(angle)], axis=1)
     tyre = prism(ring, y - 0.11, y + 0.11, slot("plain"), RUBBER)
     hub = np.stack([x + 0.58 * radius * np.cos(angle), radius + 0.58 * radius * np.sin(angle)], axis=1)
-    return merge([tyre, prism(hub, y - 0.115, y + 0.115, slot("plain"), RIM)])
+    return merge([tyre, prism(hub, y - 0.135, y + 0.135, slot("plain"), RIM)])
 
 
 def _tapered(low: list[tuple[float, float]], high: list[tuple[float, float]], z0: float, z1: float, colour: Colour) -> Mesh:
@@ -95,7 +95,7 @@ def _car(length: float, width: float, height: float, paint: Colour, style: int) 
     roof_front, roof_back = (0.10, 0.13, 0.16)[style] * length, (-0.22, -0.38, -0.42)[style] * length
     glass_front, glass_back = (0.25, 0.27, 0.28)[style] * length, (-0.40, -0.475, -0.48)[style] * length
     top, narrow = height - 0.05, 0.84
-    parts = [prism(body, -b, b, plain, paint), box((-a + 0.03, -b - 0.006, sill), (a - 0.03, b + 0.006, sill + 0.07), plain, (0.12, 0.12, 0.13))]
+    parts = [prism(body, -b, b, plain, paint), box((-a + 0.03, -b - 0.015, sill), (a - 0.03, b + 0.015, sill + 0.07), plain, (0.12, 0.12, 0.13))]
     parts.append(_tapered(_ring(glass_back, glass_front, b * 0.96), _ring(roof_back, roof_front, b * narrow * 0.94), belt - 0.04, top, GLASS))
     parts.append(_tapered(_ring(roof_back - 0.03, roof_front + 0.03, b * narrow * 0.96), _ring(roof_back + 0.1, roof_front - 0.1, b * narrow * 0.86), top - 0.02, height, paint))
     for x in (0.5 * (roof_front + roof_back), roof_back):  # pillars

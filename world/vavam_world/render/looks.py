@@ -10,7 +10,8 @@ import numpy as np
 from vavam_world.contracts import F64, U8, LookSpec
 
 SKY_HEIGHT, SKY_WIDTH = 256, 1024
-SKY_LOW_RAD, SKY_HIGH_RAD = -0.12, math.pi / 2  # elevations at the sky picture's lower and upper edge
+HAZE_DEPTH_M = 22.0  # how high the haze reaches, as far as it veils the sky
+SKY_LOW_RAD, SKY_HIGH_RAD = -0.005, math.pi / 2  # elevations at the sky picture's lower and upper edge
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -57,7 +58,7 @@ def make_look(spec: LookSpec) -> Look:
             rest = (420.0, 6.0, 0.0, 0.0, False)
         case "dusk":
             elevation = math.radians(rng.uniform(5.0, 11.0))
-            values = (a([0.52, 0.32, 0.16]), a([0.33, 0.32, 0.43]), a([0.22, 0.20, 0.24]), a([0.13, 0.17, 0.36]), a([0.92, 0.56, 0.34]), a([0.62, 0.46, 0.44]))
+            values = (a([0.56, 0.35, 0.18]), a([0.40, 0.38, 0.48]), a([0.26, 0.24, 0.28]), a([0.13, 0.17, 0.36]), a([0.92, 0.56, 0.34]), a([0.62, 0.46, 0.44]))
             rest = (380.0, 5.0, 0.0, 0.0, True)
         case "rain":
             values = (a([0.04, 0.04, 0.04]), a([0.53, 0.56, 0.60]), a([0.32, 0.33, 0.35]), a([0.40, 0.44, 0.49]), a([0.58, 0.61, 0.64]), a([0.56, 0.59, 0.62]))
@@ -119,11 +120,10 @@ def sky_picture(look: Look, textures: str) -> U8:
     skyline, colour = _skyline(rng, textures)
     fade = math.exp(-420.0 / look.visibility_m)
     behind = look.haze * (1.0 - fade) + colour * look.light(np.array([[0.0, 0.0, 1.0]]))[0] * fade
-    ground = look.haze + np.zeros_like(picture)
+    veil = 1.0 - np.exp(-HAZE_DEPTH_M / (look.visibility_m * np.sin(np.clip(elevation, 0.004, None))))
+    picture += (look.haze - picture) * veil[..., None]
     edge = np.clip((skyline[None, :] - elevation) / 0.004, 0.0, 1.0)[..., None]
     picture = picture * (1.0 - edge) + behind * edge
-    below = np.clip(-elevation / 0.01, 0.0, 1.0)[..., None]
-    picture = picture * (1.0 - below) + ground * below
     return np.asarray(np.clip(picture * 255.0, 0.0, 255.0), dtype=np.uint8)
 
 

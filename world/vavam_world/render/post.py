@@ -23,9 +23,9 @@ class Developer:
         self.scale = scale
         away = ground_distance_m(spec, spec.width * scale, spec.height * scale)[::-1]
         self.ground: U8 = np.ascontiguousarray(MAX_HAZE * (1.0 - np.exp(-away / look.visibility_m))).astype(np.uint8)
-        tone = tuple(float(c) for c in np.clip(look.haze[::-1] * 255.0, 0, 255).round())
-        self.haze: U8 = np.empty((spec.height, spec.width, 3), dtype=np.uint8)
-        self.haze[:] = tone
+        tone = tuple(int(c) for c in np.clip(look.haze[::-1] * 255.0, 0, 255).round())
+        self.haze: U8 = np.empty((spec.height * scale, spec.width * scale, 4), dtype=np.uint8)
+        self.haze[:] = (*tone, 255)
         self.rain = [_rain(np.random.default_rng([look.seed, 301, i]), spec.width, spec.height) for i in range(RAIN_PATTERNS)] if look.wet >= 1.0 else []
         self.order = np.random.default_rng([look.seed, 302]).permutation(RAIN_PATTERNS)
 
@@ -34,14 +34,15 @@ class Developer:
         alpha = cv2.extractChannel(bgra, 3)
         on_ground = cv2.compare(alpha, GROUND_FROM, cv2.CMP_GE)
         cv2.copyTo(self.ground, on_ground, alpha)
-        if self.scale > 1:
-            bgra = cv2.resize(bgra, self.size, interpolation=cv2.INTER_AREA)
-            alpha = cv2.resize(alpha, self.size, interpolation=cv2.INTER_AREA)
+        # Haze goes on before the averaging: an edge between near and far has no haze of its own.
         share: npt.NDArray[np.float32] = alpha.astype(np.float32) * np.float32(1.0 / MAX_HAZE)
-        out = cv2.blendLinear(cv2.cvtColor(bgra, cv2.COLOR_BGRA2BGR), self.haze, np.float32(1.0) - share, share)
+        out = cv2.blendLinear(bgra, self.haze, np.float32(1.0) - share, share)
+        if self.scale > 1:
+            out = cv2.resize(out, self.size, interpolation=cv2.INTER_AREA)
+        out = cv2.cvtColor(out, cv2.COLOR_BGRA2RGB)
         if self.rain:
             out = cv2.add(out, self.rain[int(self.order[tick // 2 % RAIN_PATTERNS])])
-        return np.asarray(cv2.flip(cv2.cvtColor(out, cv2.COLOR_BGR2RGB), 0), dtype=np.uint8)
+        return np.asarray(cv2.flip(out, 0), dtype=np.uint8)
 
 
 def _rain(rng: np.random.Generator, width: int, height: int) -> U8:

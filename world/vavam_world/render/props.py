@@ -92,7 +92,7 @@ def _gable(a: float, b: float, eaves: float, rise: float, roof: tuple[float, flo
                 x0, x1 = x1, x0
             parts.append(quad([(x0, sign * side, low), (x1, sign * side, low), (x1, 0.0, top), (x0, 0.0, top)], roof, tint))
             parts.append(quad([(x1, sign * side, low - 0.02), (x0, sign * side, low - 0.02), (x0, 0.0, top - 0.02), (x1, 0.0, top - 0.02)], slot("plain"), (0.4, 0.36, 0.33)))
-    parts.append(prism([(-across, eaves), (across, eaves), (0.0, top)], -along, along, wall, wall_tint).placed(0.0, 0.0, math.pi / 2))
+    parts.append(prism([(-across, eaves - 0.1), (across, eaves - 0.1), (0.0, top - 0.1)], -along, along, wall, wall_tint).placed(0.0, 0.0, math.pi / 2))
     whole = merge(parts)
     return [whole.placed(0.0, 0.0, math.pi / 2) if turn else whole]
 

@@ -16,7 +16,7 @@ from vavam_world.render.looks import make_look
 from vavam_world.render.post import Developer
 from vavam_world.render.scene import LABEL_STEP, Scene
 
-FINE_PX = 200_000  # cameras up to this size are drawn at twice theirs and averaged: thin markings do not flicker
+FINE_PX = 100_000  # cameras up to this size are drawn at twice theirs and averaged: thin markings do not flicker
 
 
 class _Eye:
@@ -80,6 +80,8 @@ class Renderer:
         for eye in self._eyes.values():
             eye.path.reparent_to(self._scene.root)
             eye.developer = Developer(eye.spec, eye.scale, made)
+            if eye.target is not None:
+                eye.target.buffer.set_clear_color((*made.haze, 0.0))  # below the sky's edge, beyond the ground's
 
     def _drop_scene(self) -> None:
         for eye in self._eyes.values():

@@ -19,7 +19,9 @@ from vavam_world.render.panda import FLAT_ALPHA, geom_node, recolour, rgba_of, t
 
 MAX_HAZE = 240  # alpha of what stands: well below the ground's mark, which each shadow on it may lower by one
 LABEL_STEP = 20  # between two classes' grey levels in the label pass
-LAYERS = ("sky", "ground", "road", "paint", "sidewalk", "shadow")  # drawn in this order, without depth: nothing lies below them
+LAYERS = ("ground", "road", "paint", "sidewalk", "shadow")  # drawn in this order, without depth: nothing lies below them
+NEAR_FIRST = "near first"  # the bin of what stands: what is hidden is not painted
+p3.CullBinManager.get_global_ptr().add_bin(NEAR_FIRST, p3.CullBinManager.BT_front_to_back, 25)
 RIM_SHADE = 0.22  # of what stands on the ground below it, without a sun
 
 
@@ -69,6 +71,7 @@ class Scene:
         self._standing_meshes: list[Mesh] = []
         self.standing_root = self.root.attach_new_node("standing")
         self.standing_root.set_texture(self.atlas)
+        self.standing_root.set_bin(NEAR_FIRST, 0)
         chunks: dict[ground.Key, list[Mesh]] = defaultdict(list)
         for prop in road_map.props:
             mesh = props.build(prop, spec.textures, spec.seed)
@@ -105,7 +108,7 @@ class Scene:
             "road": texture(textures.road(spec.textures, spec.seed, look.wet), "road"),
             "sidewalk": texture(textures.sidewalk(spec.textures, spec.seed, look.wet), "sidewalk"),
         }
-        for name in LAYERS[1:]:
+        for name in LAYERS:
             parent = layer_root(self.root, name)
             if name in self._textures:
                 parent.set_texture(self._textures[name])
@@ -115,11 +118,13 @@ class Scene:
                 parent.attach_new_node(geom_node(mesh, rgba_of(mesh.colour * light, FLAT_ALPHA), name))
 
     def _sky(self, spec: LookSpec) -> None:
-        radius, sectors, rows, columns = 100.0, 8, 7, 4  # in sectors, so that those behind the camera are not drawn
+        radius, sectors, rows, columns = 0.97 * FAR_M, 8, 7, 4  # in sectors, so that those behind the camera are not drawn
         tilt = np.concatenate([np.linspace(SKY_LOW_RAD, 0.5, rows - 2), np.linspace(0.5, SKY_HIGH_RAD, 4)[1:]])
         k = columns + 1
         faces = [face for r in range(rows) for c in range(columns) for a in [r * k + c] for face in ([a, a + k, a + k + 1], [a, a + k + 1, a + 1])]
-        self.sky = layer_root(self.root, "sky")
+        self.sky = self.root.attach_new_node("sky")
+        self.sky.set_bin("fixed", 0)  # last, where nothing stands
+        self.sky.set_depth_write(False)
         self.sky.set_texture(texture(sky_picture(self.look, spec.textures), "sky"))
         for sector in range(sectors):
             turn = (sector + np.linspace(0.0, 1.0, k)) * 2.0 * math.pi / sectors
@@ -133,7 +138,7 @@ class Scene:
         """The root of the label pass, built when first asked for."""
         if not self._labelled:
             self._labelled = True
-            for name in LAYERS[1:-1]:
+            for name in LAYERS[:-1]:
                 parent = layer_root(self.label_root, name)
                 for mesh in self._layers[name]:
                     parent.attach_new_node(geom_node(mesh, label_rgba(mesh), name))
