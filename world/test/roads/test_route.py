@@ -18,7 +18,7 @@ TOWNS = [MapSpec(kind="town", lanes=lanes, seed=seed) for lanes in (1, 2) for se
 @pytest.mark.parametrize("lanes", [1, 2])
 def test_a_route_is_a_smooth_line_of_metres_on_the_road(kind: str, lanes: int) -> None:
     for seed in range(6):
-        road_map = build_map(MapSpec(kind=kind, lanes=lanes, seed=seed))  # type: ignore[arg-type]
+        road_map = build_map(MapSpec(kind=kind, lanes=lanes, seed=seed))
         route = plan_route(road_map, RouteSpec(seed=seed))
         assert route.length_m == 300.0
         np.testing.assert_array_equal(np.diff(route.s_m), 1.0)
@@ -49,7 +49,7 @@ def start_and_end(route: Route, spec: MapSpec) -> tuple[float, float]:
 def test_routes_begin_30_m_before_a_junction_and_end_20_m_before_a_road_does(kind: str) -> None:
     starts = set()
     for seed in range(25):
-        spec = MapSpec(kind=kind, seed=seed % 3)  # type: ignore[arg-type]
+        spec = MapSpec(kind=kind, seed=seed % 3)
         route = plan_route(build_map(spec), RouteSpec(length_m=330.0, seed=seed))
         first, last = start_and_end(route, spec)
         assert first >= 30.0 - 1e-6
@@ -63,7 +63,7 @@ def test_routes_begin_30_m_before_a_junction_and_end_20_m_before_a_road_does(kin
 @pytest.mark.parametrize("turns", [("left",), ("right", "left"), ("straight", "left", "right"), ("left", "right", "straight")])
 def test_routes_take_the_turns_that_are_asked_for(spec: MapSpec, turns: tuple[str, ...]) -> None:
     road_map = build_map(spec)
-    route = plan_route(road_map, RouteSpec(turns=turns, length_m=200.0, seed=5))  # type: ignore[arg-type]
+    route = plan_route(road_map, RouteSpec(turns=turns, length_m=200.0, seed=5))
     assert tuple(turn for _, _, turn in route.turns)[: len(turns)] == turns
     s_out = route.turns[len(turns) - 1][1]
     assert route.length_m >= max(200.0, math.floor(s_out + 25.0))
@@ -115,7 +115,7 @@ def test_the_seed_decides_and_long_routes_go_on() -> None:
         (MapSpec(kind="town"), RouteSpec(length_m=10.0), None, "got length_m 10.0, expected 40 m or more"),
         (MapSpec(kind="town"), RouteSpec(length_m=math.nan), None, "expected 40 m or more"),
         (MapSpec(kind="town"), RouteSpec(seed=-1), None, "a seed of 0 or more"),
-        (MapSpec(kind="town"), RouteSpec(turns=("back",)), None, "expected turns of left, straight, right"),  # type: ignore[arg-type]
+        (MapSpec(kind="town"), RouteSpec(turns=("back",)), None, "expected turns of left, straight, right"),
         (MapSpec(kind="town"), RouteSpec(), 10_000, "got start lane 10000, expected a lane of the map outside junctions"),
     ],
 )

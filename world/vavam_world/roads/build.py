@@ -34,7 +34,7 @@ def build_network_of(spec: MapSpec) -> Network:
 def build_map(spec: MapSpec) -> RoadMap:
     """The map of a spec, the same bit for bit in every process. Raises ConfigError on a spec that names no map.
 
-    Arrays are shared between callers: do not write to them."""
+    Every call with one spec gives the one map; its arrays cannot be written to."""
     network = build_network_of(spec)
     places = sites(network, rng_for(spec, 3))
     parking = bays(network, rng_for(spec, 4), places)
@@ -47,11 +47,14 @@ def build_map(spec: MapSpec) -> RoadMap:
     colour: Literal["white", "yellow"] = "yellow" if rng_for(spec, 7).random() < 0.4 else "white"
     paint = [*markings(network, places, colour), *(stripe for walk in walks for stripe in stripes(walk))]
     x0, y0, x1, y1 = road.bounds
+    road_rings, sidewalk_rings = rings(road), rings(sidewalk)
+    for array in (*(ring for polygon in (*road_rings, *sidewalk_rings) for ring in polygon), *(mark.xy_m for mark in paint)):
+        array.setflags(write=False)
     return RoadMap(
         spec=spec,
         lanes=network.lanes,
-        road=rings(road),
-        sidewalk=rings(sidewalk),
+        road=road_rings,
+        sidewalk=sidewalk_rings,
         markings=tuple(paint),
         crosswalks=walks,
         props=(*(place for bay in parking for place in parking_places(network, bay)), *planter.props),

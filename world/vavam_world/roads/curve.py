@@ -12,10 +12,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vavam_world.contracts import F64, WorldError
+from vavam_world.contracts import F64, Turn, WorldError
 
 _NODES, _WEIGHTS = np.polynomial.legendre.leggauss(5)
 _KNOT_M = 2.0
+_STRAIGHT_RAD = math.radians(35.0)  # what changes direction by less is no turn
 RAMP = 0.25  # share of a bend's angle that each of its two clothoids turns
 
 
@@ -114,6 +115,12 @@ def rounded(corners_xy_m: F64, radius_m: Sequence[float]) -> Curve:
         if i < len(turn) and cut[i + 1] > 0.0:
             pieces.extend(_bend(float(turn[i]), radius_m[i]))
     return from_pieces(corners_xy_m[0], float(heading[0]), pieces)
+
+
+def turn_of(yaw_in: float, yaw_out: float) -> Turn:
+    """Which way the direction of travel changes."""
+    change = (yaw_out - yaw_in + math.pi) % (2.0 * math.pi) - math.pi
+    return "straight" if abs(change) < _STRAIGHT_RAD else "left" if change > 0.0 else "right"
 
 
 def turn_between(start_xy_m: F64, start_yaw: float, end_xy_m: F64, end_yaw: float, lead_m: float, max_radius_m: float) -> tuple[Curve, float]:

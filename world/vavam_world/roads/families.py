@@ -11,6 +11,7 @@ from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import F64, MAP_KINDS, MapKind, MapSpec, WorldError
 from vavam_world.roads.curve import Curve, rounded
 from vavam_world.roads.network import Node, Skeleton, Way
+from vavam_world.roads.town import lay_out_town
 
 SPEED_LIMITS_MPS: tuple[float, ...] = (8.0, 10.0, 11.0, 12.5, 14.0)
 MIN_LANE_RADIUS_M = 25.0
@@ -123,8 +124,6 @@ def _crossroads(spec: MapSpec, rng: np.random.Generator) -> Skeleton:
 
 
 def _town(spec: MapSpec, rng: np.random.Generator) -> Skeleton:
-    from vavam_world.roads.town import lay_out_town
-
     return lay_out_town(spec, rng, _width(rng), _limit)
 
 

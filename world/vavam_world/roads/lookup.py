@@ -49,37 +49,37 @@ class LaneIndex:
         first = np.flatnonzero(np.any(np.diff(cell, axis=0, prepend=cell[:1] - 1) != 0, axis=1))
         return {(int(cell[i, 0]), int(cell[i, 1])): part for i, part in zip(first, np.split(segment, first[1:]), strict=True)}
 
-    def nearest(self, x_m: float, y_m: float, yaw_rad: float | None = None) -> tuple[int, float, float]:
+    def nearest(self, x: float, y: float, yaw: float | None = None) -> tuple[int, float, float]:
         """Lane id, arc length and offset (+ left) of the lane whose centre line is nearest to a point in map.
 
         With a heading, lanes that run another way count as further away (4 m per rad): in a junction the lane that is driven, on a road the right
         direction. Equal ones: the smaller id. Before a lane's start or after its end the offset is that from its first or last segment's line.
         Raises WorldError on values that are not finite."""
-        if not (math.isfinite(x_m) and math.isfinite(y_m) and (yaw_rad is None or math.isfinite(yaw_rad))):
-            raise WorldError(f"nearest lane: got ({x_m}, {y_m}, {yaw_rad}), expected finite values")
-        near = self._cells.get((math.floor(x_m / CELL_M), math.floor(y_m / CELL_M)))
-        found = None if near is None else self._best(near, x_m, y_m, yaw_rad)
+        if not (math.isfinite(x) and math.isfinite(y) and (yaw is None or math.isfinite(yaw))):
+            raise WorldError(f"nearest lane: got ({x}, {y}, {yaw}), expected finite values")
+        near = self._cells.get((math.floor(x / CELL_M), math.floor(y / CELL_M)))
+        found = None if near is None else self._best(near, x, y, yaw)
         if found is None or found[0] > _REACH_M:
-            found = self._best(self._all, x_m, y_m, yaw_rad)
+            found = self._best(self._all, x, y, yaw)
         _, segment, s, d = found
         return int(self._lane[segment]), s, d
 
-    def _best(self, near: npt.NDArray[np.int64], x_m: float, y_m: float, yaw_rad: float | None) -> tuple[float, int, float, float]:
+    def _best(self, near: npt.NDArray[np.int64], x: float, y: float, yaw: float | None) -> tuple[float, int, float, float]:
         """Cost, segment, arc length on its lane and offset of the best of some segments."""
-        dx, dy = x_m - self._a[near, 0], y_m - self._a[near, 1]
+        dx, dy = x - self._a[near, 0], y - self._a[near, 1]
         unit, length = self._unit[near], self._length[near]
         along = dx * unit[:, 0] + dy * unit[:, 1]
         across = unit[:, 0] * dy - unit[:, 1] * dx
         on = np.minimum(np.maximum(along, 0.0), length)
         cost = np.sqrt((along - on) ** 2 + across * across)
-        if yaw_rad is not None:
-            off = np.abs((self._yaw[near] - yaw_rad + math.pi) % (2.0 * math.pi) - math.pi)
+        if yaw is not None:
+            off = np.abs((self._yaw[near] - yaw + math.pi) % (2.0 * math.pi) - math.pi)
             cost = cost + _YAW_M_PER_RAD * off
         best = int(cost.argmin())
         segment = int(near[best])
         return float(cost[best]), segment, float(self._s[segment] + on[best]), float(across[best])
 
-    def on_road(self, xy_m: F64) -> npt.NDArray[np.bool_]:
+    def on_road(self, xy: F64) -> npt.NDArray[np.bool_]:
         """Whether points (N, 2) lie on the drivable surface, (N,)."""
-        xy = np.asarray(xy_m, dtype=np.float64).reshape(-1, 2)
-        return np.asarray(shapely.contains_xy(self._road, xy[:, 0], xy[:, 1]))
+        points = np.asarray(xy, dtype=np.float64).reshape(-1, 2)
+        return np.asarray(shapely.contains_xy(self._road, points[:, 0], points[:, 1]))

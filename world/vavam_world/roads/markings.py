@@ -10,7 +10,8 @@ import numpy as np
 
 from vavam_world.contracts import F64, Marking
 from vavam_world.roads.crosswalks import WIDTH_M, Site
-from vavam_world.roads.network import Arm, Junction, Link, Network, turn_of
+from vavam_world.roads.curve import turn_of
+from vavam_world.roads.network import Arm, Junction, Link, Network
 from vavam_world.roads.surface import samples, span
 
 LINE_M = 0.15

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from vavam_world.contracts import F64, Lane, MapSpec, Turn, WorldError
-from vavam_world.roads.curve import Curve, turn_between
+from vavam_world.roads.curve import Curve, turn_between, turn_of
 from vavam_world.roads.priority import with_priority
 
 MIN_RIGHT_RADIUS_M, MAX_RIGHT_RADIUS_M = 6.5, 9.0
@@ -18,7 +18,6 @@ RIGHT_LEAD_M, LEFT_LEAD_M = 4.0, 1.0  # straight before and after a turn: a cros
 MIN_SETBACK_M, MAX_SETBACK_M = 13.0, 24.0
 STEP_M = 0.9
 JUNCTION_STEP_M = 0.5
-_STRAIGHT_RAD = math.radians(35.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -175,12 +174,6 @@ def _arms(node: Node, links: Mapping[int, Link], lanes: Mapping[int, Lane]) -> t
         incoming, outgoing = (link.backward, link.forward) if at_start else (link.forward, link.backward)
         arms.append(Arm(link=way.id, xy_m=(float(xy[0]), float(xy[1])), yaw_rad=yaw, incoming=incoming, outgoing=outgoing, main=way.id in node.main))
     return tuple(arms)
-
-
-def turn_of(yaw_in: float, yaw_out: float) -> Turn:
-    """Which way the direction of travel changes."""
-    change = (yaw_out - yaw_in + math.pi) % (2.0 * math.pi) - math.pi
-    return "straight" if abs(change) < _STRAIGHT_RAD else "left" if change > 0.0 else "right"
 
 
 def _pairs(turn: Turn, n: int) -> list[tuple[int, int]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 import shapely
 
 from vavam_world.contracts import Lane
+from vavam_world.roads.curve import turn_of
 
 if TYPE_CHECKING:
     from vavam_world.roads.network import Arm
@@ -50,7 +52,5 @@ def _yields(a: Lane, side_a: int, b: Lane, side_b: int, arms: Sequence[Arm]) -> 
 
 def _relative(arm: Arm, other: Arm) -> str:
     """Where traffic from `other` comes from, seen by traffic that enters from `arm`."""
-    from vavam_world.roads.network import turn_of
-
-    turn = turn_of(arm.yaw_rad + 3.141592653589793, other.yaw_rad)
+    turn = turn_of(arm.yaw_rad + math.pi, other.yaw_rad)
     return "opposite" if turn == "straight" else turn

@@ -11,7 +11,7 @@ from vavam_world.contracts import Route
 HINT_REACH_M = 25.0
 
 
-def project(route: Route, x_m: float, y_m: float, hint_s: float | None = None) -> tuple[float, float]:
+def project(route: Route, x: float, y: float, hint_s: float | None = None) -> tuple[float, float]:
     """Arc length and offset (+ left) of the route's nearest place to a point in map; the first of equals.
 
     With `hint_s` only places within 25 m of that arc length count: a route may cross itself or come back. Before its start and beyond its end
@@ -23,19 +23,19 @@ def project(route: Route, x_m: float, y_m: float, hint_s: float | None = None) -
     a = route.xy_m[first : last + 2]
     step = a[1:] - a[:-1]
     square = step[:, 0] ** 2 + step[:, 1] ** 2
-    dx, dy = x_m - a[:-1, 0], y_m - a[:-1, 1]
+    dx, dy = x - a[:-1, 0], y - a[:-1, 1]
     t = np.minimum(np.maximum((dx * step[:, 0] + dy * step[:, 1]) / square, 0.0), 1.0)
     i = int(np.argmin((dx - t * step[:, 0]) ** 2 + (dy - t * step[:, 1]) ** 2))
     s = route.s_m[first + i] + t[i] * (route.s_m[first + i + 1] - route.s_m[first + i])
     return float(s), float((step[i, 0] * dy[i] - step[i, 1] * dx[i]) / math.sqrt(square[i]))
 
 
-def pose_at(route: Route, s_m: float, d_m: float = 0.0) -> tuple[float, float, float]:
-    """Position and heading (unwrapped) at arc length `s_m`, `d_m` to the left. Beyond either end the route goes on straight."""
-    s = min(max(s_m, 0.0), route.length_m)
-    i = min(max(int(np.searchsorted(route.s_m, s, side="right")) - 1, 0), len(route.s_m) - 2)
-    t = (s - route.s_m[i]) / (route.s_m[i + 1] - route.s_m[i])
+def pose_at(route: Route, s: float, d: float = 0.0) -> tuple[float, float, float]:
+    """Position and heading (unwrapped) at arc length `s`, `d` to the left. Beyond either end the route goes on straight."""
+    inside = min(max(s, 0.0), route.length_m)
+    i = min(max(int(np.searchsorted(route.s_m, inside, side="right")) - 1, 0), len(route.s_m) - 2)
+    t = (inside - route.s_m[i]) / (route.s_m[i + 1] - route.s_m[i])
     x, y = route.xy_m[i] + t * (route.xy_m[i + 1] - route.xy_m[i])
     yaw = float(route.yaw_rad[i] + t * (route.yaw_rad[i + 1] - route.yaw_rad[i]))
-    c, n, beyond = math.cos(yaw), math.sin(yaw), s_m - s
-    return float(x + beyond * c - d_m * n), float(y + beyond * n + d_m * c), yaw
+    cos, sin, beyond = math.cos(yaw), math.sin(yaw), s - inside
+    return float(x + beyond * cos - d * sin), float(y + beyond * sin + d * cos), yaw
