@@ -28,8 +28,8 @@ KINDS: tuple[tuple[Kind, float, float, float, float], ...] = (  # share of traff
 def idm(speed: float, desired: float, gap: float, closing: float, gap_m: float = GAP_M) -> float:
     """Acceleration towards a desired speed behind something `gap` ahead that is approached with `closing` (its speed less than the own)."""
     free = ACCEL_MPS2 * (1.0 - (speed / max(desired, 0.1)) ** 4)
-    if free < -FREE_BRAKE_MPS2:
-        free = -FREE_BRAKE_MPS2
+    if speed > desired:  # firmer than the law has it, so that bends are met at their speed
+        free = max(-FREE_BRAKE_MPS2, 3.0 * (desired - speed))
     if gap == math.inf:
         return free
     wanted = gap_m + max(0.0, speed * HEADWAY_S + speed * closing / (2.0 * math.sqrt(ACCEL_MPS2 * COMFORT_MPS2)))

@@ -19,6 +19,8 @@ from vavam_world.sim.obstacles import Obstacles
 from vavam_world.sim.tracks import SLOWING_MPS2, STOP_BEFORE_M, Tracks
 
 LOOK_M = 80.0
+PREVIEW_S = 0.4
+AT_ENTRY_M = 6.0  # crosswalks so near to a connecting lane's start are waited for before it
 RESTART_FREE_M, RESTART_FROM_EGO_M = 15.0, 50.0
 FIRM_MPS2 = 3.0  # an entry that needs more braking than this to be called off is not called off
 
@@ -60,7 +62,7 @@ class Traffic:
             self._on.setdefault(car.lane, []).append(car)
         self._note_junctions(ego)
         for car in self.cars:
-            self._decide(car, ego, crossings)
+            self._decide(car, crossings)
         for car in self.cars:
             car.move(self.tracks)
             if car.s >= self.tracks[car.lane].length and len(car.path) == 1 and not self.tracks[car.lane].lane.successors:
@@ -93,11 +95,12 @@ class Traffic:
             begin += self.tracks[lane].length
         return found
 
-    def _decide(self, car: Car, ego: EgoOnRoute | None, crossings: Crossings) -> None:
+    def _decide(self, car: Car, crossings: Crossings) -> None:
         """Sets the acceleration for this tick: the least of what speed, leaders, lines and pedestrians allow."""
         half, front = 0.5 * car.length, car.s + 0.5 * car.length
         here = self.tracks[car.lane]
-        desired = here.speed_at(car.s)
+        preview = car.s + PREVIEW_S * car.speed  # speeds are met with that much lag
+        desired = min(here.speed_at(car.s), here.speed_at(preview))
         gap, closing = math.inf, 0.0
         line = math.inf  # where to stop, as a distance of the front bumper
         before: int | None = None
@@ -107,7 +110,7 @@ class Traffic:
             if begin > car.s:
                 if begin - front > LOOK_M:
                     break
-                desired = min(desired, math.sqrt(track.speed[0] ** 2 + 2.0 * SLOWING_MPS2 * (begin - car.s)))
+                desired = min(desired, math.sqrt(track.speed[0] ** 2 + 2.0 * SLOWING_MPS2 * max(0.0, begin - preview)))
                 if lane in car.held and begin - front > car.speed**2 / (2.0 * FIRM_MPS2) and self.junctions.ego_in_way(lane):
                     car.held.remove(lane)
                     self.junctions.release(lane, car.id)
@@ -115,7 +118,7 @@ class Traffic:
                     stop = begin - self.tracks[before].length + self.tracks[before].stop_s
                     if stop < front - 1.5:
                         stop = begin - STOP_BEFORE_M  # past the line before the crosswalk: the junction's edge
-                    if not self._enters(car, lane, stop - front, begin + track.length, ego):
+                    if not self._enters(car, lane, stop - front, crossings):
                         line = min(line, stop - front)
             elif track.junction is not None and lane not in car.held:
                 car.held.append(lane)  # placed inside
@@ -159,12 +162,14 @@ class Traffic:
                 gap, speed = begin + start - front, max(0.0, along)
         return gap, speed
 
-    def _enters(self, car: Car, lane: int, distance: float, leaves: float, ego: EgoOnRoute | None) -> bool:
+    def _enters(self, car: Car, lane: int, distance: float, crossings: Crossings) -> bool:
         """Whether a car `distance` before its line may go on over a connecting lane; if so it holds it from now on."""
         if distance > car.speed**2 / (2.0 * COMFORT_MPS2) + car.speed + 4.0:
             return False  # too far away to decide; the line is no hindrance yet
         if self.junctions.taken(lane, car.id) or self.junctions.overruled(lane, car.id, distance, car.speed, car.length):
             return False
+        if any(c.s_m < AT_ENTRY_M and crossings.blocks(c.id, lane) for c in self.tracks[lane].crosswalks):
+            return False  # waits for pedestrians before the junction, without keeping others out of it
         after = self.tracks[lane].lane.successors
         following = car.path[car.path.index(lane) + 1] if lane in car.path[:-1] else (after[0] if after else None)
         if following is not None:
