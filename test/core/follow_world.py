@@ -100,7 +100,7 @@ def drive(
 ) -> Drive:
     """Closed loop: `paths(t)` is the path in use at t; each command acts `latency_s` after its odometry."""
     config, actuation = config or FollowConfig(), actuation or CarlaActuation()
-    out, previous, control = Drive(car=car), None, (0.0, 0.0, 0.0)
+    out, previous, control = Drive(car=car), None, (0.0, 0.0, -car.wheel / MAX_STEER_RAD)
     under_way: deque[tuple[int, tuple[float, float, float]]] = deque()
     every, late = round(1.0 / odometry_hz / STEP_S), round(latency_s / STEP_S)
     for i in range(round(seconds / STEP_S)):

@@ -29,6 +29,7 @@ MOVE_M, MOVE_WITHIN_S = 0.3, 1.0  # a standing vehicle goes when the path moves 
 STOPPED_MPS = 0.3  # a path whose last speed is below this ends with a stop
 AHEAD_S = 0.2  # the commanded speed is the one after this time, for controllers that follow speeds
 LAST_METRES_M = 1.5
+SPARE_M = 0.5  # an old path is not used up to its last point
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +54,7 @@ class FollowConfig:
     place_gain_1ps: float = 0.8
     max_place_correction_mps: float = 1.5
     stale_after_s: float = 1.25  # age of a path beyond which no other is expected: it is followed to a stop within its length
-    over_after_s: float = 1.0  # how long past its last pose a path is still braked on
+    over_after_s: float = 3.0  # how long past its last pose a path is still braked on
     early_s: float = 0.6  # how long before its first pose a path is followed
     max_offset_m: float = 3.0
     max_heading_error_rad: float = 1.2
@@ -173,7 +174,8 @@ def _stand_at(track: Track, then: _Then, v: float, before: _Before, config: Foll
     if distance > config.max_offset_m + max(v, 0.0) ** 2 / (2.0 * config.comfort_decel_mps2):
         return Waiting(reason=WaitReason.PATH_ELSEWHERE, detail=f"it is a place {distance:.1f} m away")
     curvature = math.tan(before.steer_rad) / config.wheelbase_m
-    return _Wish(accel_mps2=-config.comfort_decel_mps2, curvature_1pm=curvature, reason="end", goes=False)
+    needed = max(v, 0.0) ** 2 / (2.0 * max(distance, 0.05))
+    return _Wish(accel_mps2=-max(needed, 0.5 * config.comfort_decel_mps2), curvature_1pm=curvature, reason="end", goes=False)
 
 
 def _wish(track: Track, t: float, then: _Then, v: float, path: DensePath, pose: EgoPose, config: FollowConfig) -> _Wish | Waiting:
@@ -241,7 +243,7 @@ def _acceleration(track: Track, t: float, s: float, v: float, age_s: float, conf
     needed = v * v / (2.0 * left)
     stops = float(track.speed_mps[-1]) < STOPPED_MPS
     if age_s > config.stale_after_s and not (stops and t < track.end_s):
-        end, reason = -max(needed, config.comfort_decel_mps2), "old"
+        end, reason = -max(v * v / (2.0 * max(left - SPARE_M, 0.05)), config.comfort_decel_mps2), "old"
     elif (stops and (needed > config.comfort_decel_mps2 or (left < LAST_METRES_M and v_wanted < 1.0))) or needed > config.max_decel_mps2 or t >= track.end_s:
         end, reason = -needed, "end"
     else:

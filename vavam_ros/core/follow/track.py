@@ -155,10 +155,10 @@ def dense_path(
     dt_s = np.diff(t_s)
     if dt_s.max() > SPARSE_S and np.ptp(dt_s) < 0.01 and len(xy) > 2:
         spline = fit_spline(xyz, float(dt_s.mean()), None if start_velocity_mps is None else np.append(start_velocity_mps[:2], 0.0))
-        t_s = np.linspace(0.0, spline.end_s, round(spline.end_s / 0.1) + 1)
+        t_s = np.linspace(0.0, spline.end_s, max(2, round(spline.end_s / 0.1) + 1))
         xyz, velocity = spline(t_s)
     else:
-        velocity = np.gradient(xyz, t_s, axis=0, edge_order=2 if len(t_s) > 2 else 1)
+        velocity = np.asarray(np.gradient(xyz, t_s, axis=0, edge_order=2 if len(t_s) > 2 else 1))
     first_yaw = start_yaw_rad if T_frame_ego is None else 0.0
     yaw, speed = headings(velocity[:, :2], first_yaw)
     if T_frame_ego is not None:
