@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing as mp
 import signal
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -32,7 +32,7 @@ class _Worker(Generic[J]):
     job: J | None = None
 
 
-def run_jobs(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Iterator[tuple[J, R | Failure]]:
+def run_jobs(function: Callable[[J], R], jobs: Iterable[J], workers: int) -> Generator[tuple[J, R | Failure], None, None]:
     """Results as they come. `function` is a module's function, `jobs` may be endless (it is asked for one when a process is free).
 
     `workers` = 0 runs them here, one after the other. Processes start afresh (spawn), ignore Ctrl-C, and are ended when the iterator is closed.
@@ -53,7 +53,7 @@ def _attempt(function: Callable[[J], R], job: J) -> R | Failure:
         return Failure(reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
-def _parallel(function: Callable[[J], R], jobs: Iterator[J], workers: int) -> Iterator[tuple[J, R | Failure]]:
+def _parallel(function: Callable[[J], R], jobs: Iterator[J], workers: int) -> Generator[tuple[J, R | Failure], None, None]:
     context = mp.get_context("spawn")
 
     def start() -> _Worker[J]:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import cv2
 
 from vavam_ros.core.contracts import ConfigError, InputError
-from vavam_world.contracts import U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace
+from vavam_world.contracts import U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
 from vavam_world.render.renderer import Renderer
@@ -126,16 +126,20 @@ def close_studio() -> None:
 def _draw(job: RunJob, trace: Trace, sim: Simulation) -> dict[str, str | list[str]]:
     renderer = studio(sim.road_map, job.scenario.look, VIDEO_CAMERA, job.backend)
     job.folder.mkdir(parents=True, exist_ok=True)
-    film = Film(trace=trace, road_map=sim.road_map, route=sim.route, camera=VIDEO_CAMERA, picture=lambda s: renderer.render(s)[VIDEO_CAMERA.name], vehicle=sim.vehicle)
+
+    def picture(state: WorldState) -> U8:
+        return renderer.render(state)[VIDEO_CAMERA.name]
+
+    film = Film(trace=trace, road_map=sim.road_map, route=sim.route, camera=VIDEO_CAMERA, picture=picture, vehicle=sim.vehicle)
     write_film(job.folder / f"{job.stem}.mp4", film)
     (job.folder / f"{job.stem}.above.png").write_bytes(figures.trace_from_above(trace, sim.road_map, sim.route, sim.vehicle))
     (job.folder / f"{job.stem}.time.png").write_bytes(figures.over_time(trace, sim.route))
     names = []
     for i, share in enumerate(SHOWN):
         state = trace.states[round(share * (len(trace.states) - 1))]
-        picture = draw_path(film.picture(state), VIDEO_CAMERA, state.ego, plan_at(trace.plans, state.stamp_ns), state.stamp_ns)
+        drawn = draw_path(film.picture(state), VIDEO_CAMERA, state.ego, plan_at(trace.plans, state.stamp_ns), state.stamp_ns)
         names.append(f"{job.stem}.{i}.jpg")
-        (job.folder / names[-1]).write_bytes(jpeg(picture))
+        (job.folder / names[-1]).write_bytes(jpeg(drawn))
     return {"video": f"{job.stem}.mp4", "above": f"{job.stem}.above.png", "time": f"{job.stem}.time.png", "frames": names}
 
 
