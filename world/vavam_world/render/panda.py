@@ -16,6 +16,7 @@ MODULES = {"tiny": "p3tinydisplay", "egl": "p3headlessgl"}
 PIPES = {"tiny": "TinyOffscreenGraphicsPipe", "egl": "eglGraphicsPipe"}
 LIBRARIES = {"tiny": ("libX11.so.6",), "egl": ("libEGL.so.1", "libGL.so.1")}
 PACKAGES = {"tiny": "libx11-6", "egl": "libegl1 libgl1 libgl1-mesa-dri"}
+ROUNDING_PX = {"tiny": (0.18, 0.32), "egl": (0.0, 0.0)}  # measured: how far left of and above its place a backend draws, on average
 FLAT_ALPHA = 255  # marks what lies on the ground: its haze follows from the pixel alone
 
 p3.load_prc_file_data("", "load-display none\nnotify-level-display error\nnotify-level-tinydisplay error\nnotify-level-egldisplay error\naudio-library-name null\n")
@@ -85,12 +86,14 @@ class Target:
         return memory.reshape(self.height, self.width, 4)[::-1]
 
 
-def make_lens(spec: CameraSpec) -> Any:
-    """The lens of any pinhole intrinsics: the film is the picture on the plane one focal length away, moved by the principal point."""
+def make_lens(spec: CameraSpec, backend: str, scale: int) -> Any:
+    """The lens of any pinhole intrinsics, drawn at `scale` times its size: the film is the picture on the plane one focal length away, moved
+    by the principal point, and against what the backend's rounding of corners moves."""
+    dx, dy = (shift / scale for shift in ROUNDING_PX[backend])
     lens = p3.PerspectiveLens()
     lens.set_film_size(spec.width / spec.fx, spec.height / spec.fy)
     lens.set_focal_length(1.0)
-    lens.set_film_offset((spec.width / 2.0 - spec.cx) / spec.fx, (spec.cy - spec.height / 2.0) / spec.fy)
+    lens.set_film_offset((spec.width / 2.0 - spec.cx - dx) / spec.fx, (spec.cy + dy - spec.height / 2.0) / spec.fy)
     lens.set_near_far(NEAR_M, FAR_M)
     return lens
 

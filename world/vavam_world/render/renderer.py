@@ -22,11 +22,11 @@ FINE_PX = 100_000  # cameras up to this size are drawn at twice theirs and avera
 class _Eye:
     """One camera: node, targets, and the way to its picture."""
 
-    def __init__(self, spec: CameraSpec) -> None:
-        self.spec = camera.check(spec)
+    def __init__(self, spec: CameraSpec, backend: str) -> None:
+        self.spec = spec
         self.scale = 2 if spec.width * spec.height <= FINE_PX else 1
-        self.node = p3.Camera(spec.name, panda.make_lens(spec))
-        self.label_node = p3.Camera(f"{spec.name}_labels", panda.make_lens(spec))
+        self.node = p3.Camera(spec.name, panda.make_lens(spec, backend, self.scale))
+        self.label_node = p3.Camera(f"{spec.name}_labels", panda.make_lens(spec, backend, 1))
         self.path, self.label_path = p3.NodePath(self.node), p3.NodePath(self.label_node)
         self.target: panda.Target | None = None
         self.label_target: panda.Target | None = None
@@ -48,8 +48,10 @@ class Renderer:
         names = [spec.name for spec in cameras]
         if not names or len(set(names)) < len(names):
             raise ConfigError(f"renderer: got cameras named {names}, expected at least one, each with its own name")
-        self._eyes = {spec.name: _Eye(spec) for spec in cameras}
+        for spec in cameras:
+            camera.check(spec)
         self.backend, self._pipe = panda.open_pipe(backend)
+        self._eyes = {spec.name: _Eye(spec, self.backend) for spec in cameras}
         self._engine: Any = p3.GraphicsEngine.get_global_ptr()
         self._first: Any = None
         for eye in self._eyes.values():
