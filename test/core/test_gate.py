@@ -476,3 +476,12 @@ def test_flood() -> None:
         c.check(GateCommand(stamp_ns=now + i, values=(1.0, 0.0)), now)
     assert c.flooded_hz(now) > C.max_command_rate_hz
     assert c.flooded_hz(now + NS_PER_S) == 0.0
+
+
+def test_neither_a_paused_clock_nor_a_hurried_one_is_a_flood() -> None:
+    paused, hurried = checks(), checks()
+    for i in range(100):
+        paused.check(GateCommand(stamp_ns=NS_PER_S, values=(0.0, 0.0)), NS_PER_S, i * TICK_NS)
+        hurried.check(GateCommand(stamp_ns=NS_PER_S + i * TICK_NS, values=(0.0, 0.0)), NS_PER_S + i * TICK_NS, i * TICK_NS // 10)
+        assert paused.flooded_hz(NS_PER_S, i * TICK_NS) == 0.0
+        assert hurried.flooded_hz(NS_PER_S + i * TICK_NS, i * TICK_NS // 10) == 0.0

@@ -212,26 +212,26 @@ class CommandChecks:
     def reset(self) -> None:
         """Forget all commands: the clock jumped."""
         self._last: GateCommand | None = None
-        self._arrivals_ns: deque[int] = deque(maxlen=1000)
+        self._arrivals_ns: deque[tuple[int, int]] = deque(maxlen=1000)  # in both clocks
 
     @property
     def last(self) -> GateCommand | None:
         """The newest command that was found good, as it may pass."""
         return self._last
 
-    def rate_hz(self, now_ns: int) -> float:
-        """Arrivals per second over the last half second."""
-        since_ns = now_ns - round(FLOOD_WINDOW_S * NS_PER_S)
-        return sum(t > since_ns for t in self._arrivals_ns) / FLOOD_WINDOW_S
-
-    def flooded_hz(self, now_ns: int) -> float:
-        """That rate while it is above the limit, else 0."""
-        rate = self.rate_hz(now_ns)
+    def flooded_hz(self, now_ns: int, heard_ns: int | None = None) -> float:
+        """Arrivals per second over the last half second while above the limit, else 0. The lower of the rates by both clocks (see `check`)."""
+        clocks = (now_ns, heard_ns if heard_ns is not None else now_ns)
+        window_ns = round(FLOOD_WINDOW_S * NS_PER_S)
+        rate = min(sum(arrival[i] > clocks[i] - window_ns for arrival in self._arrivals_ns) for i in (0, 1)) / FLOOD_WINDOW_S
         return rate if rate > self._config.max_command_rate_hz else 0.0
 
-    def check(self, command: GateCommand, now_ns: int) -> GateCommand | Refused:
-        """The command with small excesses clamped, or why it is refused. A good one becomes what the next is compared with."""
-        self._arrivals_ns.append(now_ns)
+    def check(self, command: GateCommand, now_ns: int, heard_ns: int | None = None) -> GateCommand | Refused:
+        """The command with small excesses clamped, or why it is refused. A good one becomes what the next is compared with.
+
+        `now_ns` is the node's clock, `heard_ns` (default: the same) one that goes on while a simulated clock is paused, and that a simulation faster than
+        real time does not hurry: only what is too much by both is a flood."""
+        self._arrivals_ns.append((now_ns, heard_ns if heard_ns is not None else now_ns))
         config, last = self._config, self._last
         if command.stamp_ns <= 0:
             return Refused("its stamp is empty")

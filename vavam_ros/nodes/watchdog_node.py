@@ -153,7 +153,7 @@ class WatchdogNode(Node):
         self._check_jump()
         now_ns = self.now_ns
         try:
-            found = self._checks.check(self._messages.read(msg, now_ns, self._inputs.speed_mps or 0.0), now_ns)
+            found = self._checks.check(self._messages.read(msg, now_ns, self._inputs.speed_mps or 0.0), now_ns, time.monotonic_ns())
         except InputError as e:
             found = Refused(str(e))
         if isinstance(found, Refused):
@@ -176,7 +176,7 @@ class WatchdogNode(Node):
             self._check_publishers()
             self._turn()
             response.success, response.message = self.gate.enable(self._health())
-        (self.get_logger().info if response.success else self.get_logger().warning)(f"enable {request.data}: {response.message}")
+        self._log(Level.OK if response.success else Level.WARN, f"enable {str(request.data).lower()}: {response.message}")
         self._turn()
         return response
 
@@ -205,7 +205,7 @@ class WatchdogNode(Node):
             command_age_s=age_s(self._command[1].stamp_ns if self._command is not None else None),
             command_refused=self._refused,
             command_missing=self._command_missing,
-            flooded_hz=self._checks.flooded_hz(now_ns),
+            flooded_hz=self._checks.flooded_hz(now_ns, time.monotonic_ns()),
             nodes=i.nodes(),
             other_publishers=self._others,
             manual_override=self._overridden,
@@ -261,8 +261,7 @@ class WatchdogNode(Node):
         """`~/state`: at once when the state changes, else when the text does, twice a second at most."""
         text, now_s = self.decision.text, time.monotonic()
         if changed:
-            level = self.get_logger().error if self.decision.state is GateState.STOP else self.get_logger().info
-            level(text)
+            self._log(Level.ERROR if self.decision.state is GateState.STOP else Level.OK, text)
         if changed or (text != self._said and now_s - self._said_s > 0.5):
             self._said, self._said_s = text, now_s
             self._state_publisher.publish(String(data=text))
@@ -287,7 +286,7 @@ class WatchdogNode(Node):
         )
         if not self._problem:
             i = self._inputs
-            flooded = self._checks.flooded_hz(self.now_ns)
+            flooded = self._checks.flooded_hz(self.now_ns, time.monotonic_ns())
             board.state("gate_flood", bool(flooded), rate=flooded, limit=self.gate.config.max_command_rate_hz)
             board.put("timing", path_limit_s=i.path_limit_s, path_latency_p99_s=i.p99_latency_s if i.p99_latency_s is not None else "none")
         name = self.get_fully_qualified_name()
@@ -296,7 +295,13 @@ class WatchdogNode(Node):
         self._diagnostics.publish(message)
 
     def _log(self, level: Level, text: str) -> None:
-        (self.get_logger().error if level is Level.ERROR else self.get_logger().warning)(text)
+        logger = self.get_logger()
+        if level is Level.ERROR:  # a line each: rclpy refuses another severity from the same line
+            logger.error(text)
+        elif level is Level.WARN:
+            logger.warning(text)
+        else:
+            logger.info(text)
 
 
 def _silent() -> Any:

@@ -1,0 +1,400 @@
+"""watchdog_node in its own process, against a live stand-in for everything around it: vehicle, camera, planner, follower."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from ackermann_msgs.msg import AckermannDrive, AckermannDriveStamped
+from carla_msgs.msg import CarlaEgoVehicleControl
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from geometry_msgs.msg import PoseStamped
+from nav_msgs.msg import Odometry, Path
+from rclpy.qos import DurabilityPolicy, QoSProfile
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo
+from std_msgs.msg import Bool, String, UInt64
+from std_srvs.srv import SetBool
+
+from vavam_ros.core.gate_checks import GateConfig
+from vavam_ros.nodes.stamps import header_msg, stamp_ns, time_msg
+from vavam_ros.nodes.watchdog_table import LIMIT_NAMES
+
+pytestmark = pytest.mark.ros
+
+NS = 1_000_000_000
+TICK_S = 0.05
+LATCHED = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+NAMES = (f"gate_{i}" for i in itertools.count())  # a name per test: what a gate that just ended leaves behind must not be taken for the next one
+
+
+def _command(kind: str, ns: int, **changes: float) -> Any:
+    # numbers that float32 holds exactly
+    if kind == "carla":
+        return CarlaEgoVehicleControl(header=header_msg(ns, "x"), **({"throttle": 0.5, "steer": 0.125} | changes))
+    drive = AckermannDrive(**({"speed": 8.0, "acceleration": 0.5, "steering_angle": -0.125} | changes))
+    return AckermannDriveStamped(header=header_msg(ns, "x"), drive=drive) if kind == "ackermann_stamped" else drive
+
+
+class Rig:
+    """Twenty times a second, everything that a gate listens to. What is named in `off` is not sent. The vehicle obeys brakes, after a fashion."""
+
+    def __init__(self, world: Any, kind: str = "carla", *, simulated: bool = False) -> None:
+        self.world, self.kind, self.simulated, self.name = world, kind, simulated, world.target
+        self.off: set[str] = set()
+        self.command: dict[str, float] = {}
+        self.speed, self.x = 3.0, 0.0
+        self.sim_ns = 100 * NS
+        self.passed: list[tuple[float, Any]] = []
+        self.states: list[str] = []
+        self.flood = 0
+        type_ = {"carla": CarlaEgoVehicleControl, "ackermann": AckermannDrive, "ackermann_stamped": AckermannDriveStamped}[kind]
+        node = world.node
+        self._client = node.create_client(SetBool, f"/{self.name}/enable")
+        node.create_subscription(type_, f"/{self.name}/control_out", lambda m: self.passed.append((time.monotonic(), m)), 100)
+        node.create_subscription(String, f"/{self.name}/state", lambda m: self.states.append(m.data), LATCHED)
+        for msg_type, topic in (
+            (type_, "control_in"), (Path, "path"), (Odometry, "odometry"), (CameraInfo, "camera_info"), (UInt64, "/planner/heartbeat"),
+            (DiagnosticArray, "/diagnostics"),
+        ):  # fmt: skip
+            world.publisher(msg_type, topic)
+        self._type = type_
+        self._ended = threading.Event()
+        self._n = 0
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        self._ended.set()
+        self._thread.join(5.0)
+
+    def _run(self) -> None:
+        while not self._ended.wait(TICK_S):
+            self.tick()
+
+    @property
+    def now_ns(self) -> int:
+        return self.sim_ns if self.simulated else time.time_ns()
+
+    def tick(self) -> None:
+        self._n += 1
+        if self.simulated and "clock" not in self.off:
+            self.sim_ns += round(TICK_S * NS)
+            self.world.publisher(Clock, "/clock").publish(Clock(clock=time_msg(self.sim_ns)))
+        now, world = self.now_ns, self.world
+        self._brake()
+        if "odometry" not in self.off:
+            msg = Odometry(header=header_msg(now, "map"), child_frame_id="ego")
+            msg.pose.pose.position.x, msg.twist.twist.linear.x = self.x, self.speed
+            if "nan" in self.off:
+                msg.pose.pose.position.x = float("nan")
+            world.publisher(Odometry, "odometry").publish(msg)
+        if "image" not in self.off:
+            world.publisher(CameraInfo, "camera_info").publish(CameraInfo(header=header_msg(now, "camera")))
+        if "path" not in self.off and self._n % 4 == 0:
+            path = Path(header=header_msg(now - 50_000_000, "ego"), poses=[PoseStamped(), PoseStamped()])
+            world.publisher(Path, "path").publish(path)
+        if "heartbeat" not in self.off:
+            world.publisher(UInt64, "/planner/heartbeat").publish(UInt64(data=self._n))
+        if "diagnostics" not in self.off and self._n % 5 == 0:
+            self.diagnose()
+        if "command" not in self.off:
+            world.publisher(self._type, "control_in").publish(_command(self.kind, now, **self.command))
+        for i in range(self.flood):
+            world.publisher(self._type, "control_in").publish(_command(self.kind, now + 1 + i, **self.command))
+
+    def diagnose(self, *, level: int = 0, task: str = "model", message: str = "ok", state: str = "active") -> None:
+        status = DiagnosticStatus(level=bytes([level]), name=f"/planner: {task}", message=message, values=[KeyValue(key="state", value=state)])
+        self.world.publisher(DiagnosticArray, "/diagnostics").publish(DiagnosticArray(status=[status]))
+
+    def _brake(self) -> None:
+        last = self.passed[-1][1] if self.passed else None
+        decel = 0.0
+        if isinstance(last, CarlaEgoVehicleControl):
+            decel = 8.0 * last.brake
+        elif last is not None and (drive := getattr(last, "drive", last)).speed == 0.0:
+            decel = abs(drive.acceleration) or 8.0
+        self.speed = max(self.speed - decel * TICK_S, 0.0)
+        self.x += self.speed * TICK_S
+
+    # ── what comes back ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def state(self) -> str:
+        return self.states[-1].split(":")[0] if self.states else ""
+
+    def wait_for(self, state: str, seconds: float = 15.0) -> None:
+        assert self.world.wait(lambda: self.state == state, seconds), f"{state} never came: {self.states[-8:]}"
+
+    def enable(self, on: bool = True) -> tuple[bool, str]:
+        assert self._client.wait_for_service(20.0)
+        future = self._client.call_async(SetBool.Request(data=on))
+        assert self.world.wait(future.done, 10.0)
+        return bool(future.result().success), str(future.result().message)
+
+    def arm(self) -> None:
+        self.wait_for("READY")
+        assert self.enable() == (True, "enabled")
+        self.wait_for("ACTIVE")
+        assert self.world.wait(lambda: len(self.passed) > 3)
+
+    def is_held(self) -> bool:
+        """The last message is the full brake."""
+        last = self.passed[-1][1] if self.passed else None
+        if isinstance(last, CarlaEgoVehicleControl):
+            return bool(last.brake == 1.0 and last.throttle == 0.0)
+        drive = getattr(last, "drive", last)
+        return drive is not None and drive.speed == 0.0 and drive.acceleration == 0.0
+
+
+Make = Callable[..., tuple[Rig, Any]]
+
+
+@pytest.fixture
+def rig(world: Any, start: Any) -> Iterator[Make]:
+    rigs = []
+
+    def make(kind: str = "carla", *, simulated: bool = False, **params: Any) -> tuple[Rig, Any]:
+        name = next(NAMES)
+        process = start("watchdog_node", name=name, params={"control_type": kind, "watched_nodes": "/planner", "use_sim_time": simulated} | params)
+        rigs.append(Rig(world(name), kind, simulated=simulated))
+        return rigs[-1], process
+
+    yield make
+    for r in rigs:
+        r.close()
+
+
+def test_limits_and_parameters_are_the_same_list() -> None:
+    assert set(LIMIT_NAMES) == set(GateConfig.__dataclass_fields__)
+
+
+def test_process_is_light() -> None:
+    code = "import sys, vavam_ros.nodes.watchdog_node\nprint(sorted({'torch', 'cv2', 'transforms3d', 'matplotlib', 'einops'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stdout + done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("kind", ["carla", "ackermann_stamped", "ackermann"])
+def test_dry_run_enable_pass_disable(rig: Make, kind: str) -> None:
+    r, _ = rig(kind)
+    r.wait_for("READY")
+    time.sleep(0.5)
+    assert r.passed == []  # dry run
+    r.arm()
+    sent = _command(kind, 0)
+    for _, got in r.passed[:4]:
+        if kind != "ackermann":
+            assert 0 < time.time_ns() - stamp_ns(got.header) < 20 * NS
+            got.header, sent.header = header_msg(0, ""), header_msg(0, "")
+        assert got == sent  # nothing else is touched
+    assert r.enable(False) == (True, "stopping")
+    r.wait_for("STOP")
+    assert "disabled by request" in r.states[-1]
+    assert r.world.wait(r.is_held), r.passed[-1]
+    assert r.speed < 0.2
+    last = r.passed[-1][1]
+    if kind == "carla":
+        assert last.steer == 0.125
+    else:
+        assert getattr(last, "drive", last).steering_angle == -0.125
+    assert r.world.wait(lambda: r.enable() == (True, "enabled"))  # the new enable that a stop needs
+
+
+def test_stamps_are_kept_and_a_command_passes_once_and_at_once(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    time.sleep(0.5)
+    r.off.add("command")
+    time.sleep(0.15)
+    before = len(r.passed)
+    stamp = time.time_ns()
+    began = time.monotonic()
+    r.world.publisher(CarlaEgoVehicleControl, "control_in").publish(_command("carla", stamp, throttle=0.7))
+    assert r.world.wait(lambda: any(stamp_ns(m.header) == stamp for _, m in r.passed[before:]), 2.0)
+    at = next(t for t, m in r.passed[before:] if stamp_ns(m.header) == stamp)
+    assert at - began < 0.3  # an order above what it takes, an order below what re-emission alone would allow to accumulate
+
+
+def test_planner_dead_and_follower_floods(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    r.command = {"throttle": 1.0, "steer": 0.125}
+    r.flood = 30  # 600 Hz
+    r.off |= {"heartbeat", "diagnostics", "path"}
+    r.wait_for("STOP", 5.0)
+    at = len(r.passed)
+    assert r.world.wait(r.is_held, 10.0), r.passed[-1]
+    assert all(m.throttle == 0.0 for _, m in r.passed[at:])
+    assert r.speed < 0.2
+    assert r.enable()[0] is False
+    time.sleep(0.5)
+    assert r.is_held()
+    assert r.world.says("gate_flood")
+    assert r.world.says("gate_stopped")
+
+
+def test_heartbeat_stops_while_all_else_goes_on(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    r.off.add("heartbeat")
+    r.wait_for("STOP", 5.0)
+    assert "STOP: heartbeat of /planner" in r.states[-1]
+
+
+def test_nan_commands_never_pass(rig: Make) -> None:
+    r, process = rig()
+    r.arm()
+    r.command = {"throttle": float("nan")}
+    r.wait_for("STOP", 5.0)
+    assert "throttle is nan" in r.states[-1]
+    assert all(m.throttle == m.throttle for _, m in r.passed)
+    assert r.world.wait(lambda: r.world.says("gate_bad_command"))
+    assert process.alive
+
+
+@pytest.mark.parametrize("how", ["odometry", "nan"])
+def test_odometry_lost(rig: Make, how: str) -> None:
+    r, _ = rig()
+    r.arm()
+    r.off.add(how)
+    r.wait_for("STOP", 5.0)
+    assert "odometry" in r.states[-1]
+    assert r.world.wait(r.is_held, 10.0)
+    brakes = [m.brake for _, m in r.passed]
+    assert max(b for b in brakes if b < 1.0) == pytest.approx(GateConfig().emergency_decel_mps2 / 8.0)  # harder than the comfortable 2/8
+
+
+def test_odometry_jumps(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    r.x += 10.0
+    r.wait_for("STOP", 5.0)
+    assert "odometry jumped by 10" in r.states[-1]
+
+
+def test_images_late_degrades_and_recovers(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    r.off.add("image")
+    r.wait_for("DEGRADED", 5.0)
+    before = len(r.passed)
+    assert r.world.wait(lambda: len(r.passed) > before + 2)  # still driving
+    r.off.clear()
+    r.wait_for("ACTIVE", 5.0)
+
+
+@pytest.mark.parametrize(("topic", "latched"), [("manual_override", False), ("/carla/ego_vehicle/vehicle_control_manual_override", True)])
+def test_manual_override(rig: Make, topic: str, latched: bool) -> None:
+    r, _ = rig()
+    r.arm()
+    r.world.publisher(Bool, topic, LATCHED if latched else 1).publish(Bool(data=True))
+    r.wait_for("READY", 5.0)
+    assert "manual override" in r.states[-1]
+    time.sleep(0.2)
+    silent = len(r.passed)
+    time.sleep(0.4)
+    assert len(r.passed) == silent
+    assert r.enable() == (False, "refused: manual override")
+    r.world.publisher(Bool, topic).publish(Bool(data=False))
+    assert r.world.wait(lambda: r.enable()[0])
+
+
+def test_an_override_from_before_the_start_is_heard(world: Any, rig: Make) -> None:
+    other = world("other")
+    other.publisher(Bool, "/carla/ego_vehicle/vehicle_control_manual_override", LATCHED).publish(Bool(data=True))
+    r, _ = rig()
+    assert r.world.wait(lambda: any(s == "READY: manual override" for s in r.states)), r.states
+    assert r.enable()[0] is False
+
+
+def test_exactly_one_publisher_and_a_second_is_refused_by_name(rig: Make) -> None:
+    r, _ = rig()
+    r.wait_for("READY")
+    assert len(r.world.node.get_publishers_info_by_topic(f"/{r.name}/control_out")) == 1
+    second = r.world.node.create_publisher(CarlaEgoVehicleControl, f"/{r.name}/control_out", 1)
+    r.wait_for("WARMUP")
+    ok, why = r.enable()
+    assert not ok
+    assert "also published by /world" in why
+    assert r.world.wait(lambda: r.world.says("gate_second_publisher"))
+    r.world.node.destroy_publisher(second)
+    r.arm()
+    r.world.node.create_publisher(CarlaEgoVehicleControl, f"/{r.name}/control_out", 1)
+    r.wait_for("STOP")
+
+
+def test_planner_errors_and_inactive(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    r.off.add("diagnostics")
+    r.diagnose(level=2, task="input", message="[bad_image] image refused")
+    r.wait_for("DEGRADED", 5.0)
+    assert "bad_image" in r.states[-1]
+    r.diagnose(level=0, task="input")
+    r.wait_for("ACTIVE", 5.0)
+    r.diagnose(state="inactive")
+    r.wait_for("STOP", 5.0)
+    assert "/planner is not active" in r.states[-1]
+
+
+def test_an_orderly_end_leaves_a_brake(rig: Make) -> None:
+    r, process = rig()
+    r.arm()
+    assert process.stop() == 0
+    assert r.world.wait(lambda: r.passed[-1][1].brake == pytest.approx(2.0 / 8.0))
+    assert r.passed[-1][1].throttle == 0.0
+
+
+def test_auto_enable_only_with_simulated_time(rig: Make) -> None:
+    r, _ = rig(auto_enable=True)
+    r.wait_for("READY")
+    assert r.world.wait(lambda: r.world.says("gate_auto_enable"))
+    assert r.state == "READY"
+
+
+def test_simulated_time(rig: Make) -> None:
+    """Arms by itself, survives a clock that stands still, and stops when it jumps back."""
+    r, _ = rig(simulated=True, auto_enable=True, clock_stall_s=1.0)
+    r.wait_for("ACTIVE")
+    r.off.add("clock")  # a simulator that waits, for somebody else: the last command answered its last tick
+    time.sleep(1.5)
+    assert r.state == "ACTIVE"
+    r.off.clear()
+    time.sleep(0.3)
+    assert r.state == "ACTIVE"
+    r.sim_ns -= 5 * NS
+    r.wait_for("STOP")
+    assert "the clock jumped back" in r.states[-1]
+
+
+def test_lockstep_is_not_deadlocked_by_a_dead_follower(rig: Make) -> None:
+    """The clock goes on only when a command stamped with its present time came."""
+    r, _ = rig(simulated=True, auto_enable=True, clock_stall_s=0.5, disarmed_output="brake")
+    r.wait_for("ACTIVE")
+    r.off |= {"command", "clock", "image", "path"}
+    time.sleep(0.2)
+    stood_at = r.sim_ns
+    end = time.monotonic() + 10.0
+    for _ in range(40):
+        r.sim_ns += round(TICK_S * NS)
+        r.world.publisher(Clock, "/clock").publish(Clock(clock=time_msg(r.sim_ns)))
+        assert r.world.wait(lambda: any(stamp_ns(m.header) == r.sim_ns for _, m in r.passed[-5:]), end - time.monotonic()), f"stuck: {r.states[-3:]}"
+        if r.state == "STOP":
+            break
+    assert r.state == "STOP"
+    assert (r.sim_ns - stood_at) / NS < 1.0
+    assert "no command answers" in r.states[-1] or "command is" in r.states[-1]
+
+
+def test_a_parameter_that_cannot_be_meant_keeps_it_in_init(rig: Make) -> None:
+    r, process = rig(stop_decel_mps2=9.0)
+    assert r.world.wait(lambda: r.states and r.states[-1].startswith("INIT: gate stop_decel_mps2 9"))
+    assert r.world.node.count_publishers(f"/{r.name}/control_out") == 0
+    assert process.alive
