@@ -14,7 +14,6 @@ from vavam_world.roads.network import Junction, Link, Network
 
 GUTTER_M = 0.35  # between the outermost lane's edge and the kerb
 OVERRUN_M = 60.0  # a road that ends in nothing is paved on for this far, so that its end is not in view
-CORNER_RADIUS_M = 6.0  # of kerbs
 SIDEWALK_M = 2.2
 _STEP_M = 1.0
 _GRID_M = 1e-6
@@ -58,7 +57,7 @@ def road_area(network: Network, bays: Iterable[Any]) -> Any:
 
 
 def _junction_area(network: Network, junction: Junction, half: float) -> Any:
-    """Arms up to the centre and a little beyond the junction's edge, the ways of all turns, and the corners between rounded."""
+    """Arms up to the centre and a little beyond the junction's edge, and the ways of all turns: kerbs follow the right turns round the corners."""
     parts = []
     for arm in junction.arms:
         out = np.array([np.cos(arm.yaw_rad), np.sin(arm.yaw_rad)])
@@ -67,8 +66,7 @@ def _junction_area(network: Network, junction: Junction, half: float) -> Any:
     for id in junction.lanes:
         lane = network.lanes[id]
         parts.append(shapely.LineString(lane.xy_m).buffer(0.5 * lane.width_m + GUTTER_M, cap_style="flat"))
-    corner = shapely.union_all(parts).buffer(CORNER_RADIUS_M, quad_segs=16).buffer(-CORNER_RADIUS_M, quad_segs=16)
-    return shapely.union_all([*parts, corner])
+    return shapely.union_all(parts)
 
 
 def sidewalk_area(network: Network, road: Any) -> Any:
