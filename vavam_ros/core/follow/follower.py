@@ -174,7 +174,7 @@ def _stand_at(track: Track, then: _Then, v: float, before: _Before, config: Foll
     if distance > config.max_offset_m + max(v, 0.0) ** 2 / (2.0 * config.comfort_decel_mps2):
         return Waiting(reason=WaitReason.PATH_ELSEWHERE, detail=f"it is a place {distance:.1f} m away")
     curvature = math.tan(before.steer_rad) / config.wheelbase_m
-    needed = max(v, 0.0) ** 2 / (2.0 * max(distance, 0.05))
+    needed = max(v, 0.0) ** 2 / (2.0 * max(distance, SPARE_M))  # no sharp brake for the last decimetres
     return _Wish(accel_mps2=-max(needed, 0.5 * config.comfort_decel_mps2), curvature_1pm=curvature, reason="end", goes=False)
 
 
