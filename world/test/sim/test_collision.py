@@ -58,6 +58,12 @@ def test_each_partner_counts_once_with_the_difference_of_velocities() -> None:
     assert check.new(4, ego(speed=4.0), others) == []
 
 
+def test_a_tree_stops_with_its_trunk_not_its_crown() -> None:
+    tree = Prop(kind="tree", x_m=2.0, y_m=0.0, yaw_rad=0.0, length_m=6.0, width_m=6.0, height_m=10.0, variant=0)
+    assert CollisionCheck([tree], Vehicle()).new(0, ego(y=2.0), []) == []
+    assert len(CollisionCheck([tree], Vehicle()).new(0, ego(y=1.1), [])) == 1
+
+
 def test_solid_props_count_and_soft_or_distant_ones_do_not() -> None:
     props = [prop("bush", 2.0, 0.0), prop("tree", 30.0, 0.0), prop("pole", 2.0, 0.5), prop("parking", 2.0, 0.0), prop("house", 200.0, 0.0, 60.0)]
     check = CollisionCheck(props, Vehicle())

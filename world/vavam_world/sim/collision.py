@@ -58,6 +58,14 @@ def overlap(a: Box, b: Box) -> bool:
     )
 
 
+def solid_size(prop: Prop) -> tuple[float, float]:
+    """Length and width of what stops a vehicle: of a tree the trunk, whose thickness grows with its height; else the whole."""
+    if prop.kind == "tree":
+        trunk = 0.10 + 0.056 * prop.height_m
+        return trunk, trunk
+    return prop.length_m, prop.width_m
+
+
 class CollisionCheck:
     """Finds the ego's contacts tick by tick; each partner counts once, at its first contact."""
 
@@ -68,8 +76,9 @@ class CollisionCheck:
         self._cells: dict[tuple[int, int], list[tuple[int, str, Box]]] = {}
         for index, prop in enumerate(props):
             if prop.kind in SOLID_PROPS:
-                entry = (index, prop.kind, box(prop.x_m, prop.y_m, prop.yaw_rad, prop.length_m, prop.width_m))
-                reach = math.hypot(0.5 * prop.length_m, 0.5 * prop.width_m) + self._reach
+                length, width = solid_size(prop)
+                entry = (index, prop.kind, box(prop.x_m, prop.y_m, prop.yaw_rad, length, width))
+                reach = math.hypot(0.5 * length, 0.5 * width) + self._reach
                 for i in range(math.floor((prop.x_m - reach) / CELL_M), math.floor((prop.x_m + reach) / CELL_M) + 1):
                     for j in range(math.floor((prop.y_m - reach) / CELL_M), math.floor((prop.y_m + reach) / CELL_M) + 1):
                         self._cells.setdefault((i, j), []).append(entry)
