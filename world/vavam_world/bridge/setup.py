@@ -41,9 +41,9 @@ def read_scenario(text: str) -> Scenario:
 
 def choose_objects(file: str, role_name: str, vehicle: Vehicle) -> Objects:
     """The objects file, or the default; `role_name`, where given, is the vehicle's name in place of the file's. Raises ConfigError."""
-    objects = read_objects(file, vehicle) if file else default_objects(role_name or "ego_vehicle", vehicle)
     if role_name and not role_name.isidentifier():
         raise ConfigError(f"role_name: got {role_name!r}, expected a name that can stand in a topic")
+    objects = read_objects(file, vehicle) if file else default_objects(role_name or "ego_vehicle", vehicle)
     return replace(objects, role_name=role_name) if role_name else objects
 
 
