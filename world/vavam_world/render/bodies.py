@@ -47,7 +47,13 @@ def vehicle(kind: str, variant: int, length_m: float, width_m: float, height_m: 
     axles = (0.31, -0.31) if kind != "truck" else (0.36, -0.22, -0.36)
     parts += [_wheel(share * length_m, side * (width_m / 2.0 - 0.085), radius) for share in axles for side in (-1.0, 1.0)]
     a, b = length_m / 2.0 + 0.012, width_m / 2.0
-    parts.append(quad([(-a, 0.26, 0.24 * height_m), (-a, -0.26, 0.24 * height_m), (-a, -0.26, 0.24 * height_m + 0.12), (-a, 0.26, 0.24 * height_m + 0.12)], slot("plain"), (0.92, 0.92, 0.86)))
+    parts.append(
+        quad(
+            [(-a, 0.26, 0.24 * height_m), (-a, -0.26, 0.24 * height_m), (-a, -0.26, 0.24 * height_m + 0.12), (-a, 0.26, 0.24 * height_m + 0.12)],
+            slot("plain"),
+            (0.92, 0.92, 0.86),
+        )
+    )
     solid = merge(parts)
     wide = 0.34 if kind != "truck" else 0.22
     rear = merge([_lamp(-a, side * (b - wide / 2.0 - 0.05), rear_z, wide, 0.16) for side in (-1.0, 1.0)])
@@ -91,13 +97,29 @@ def _car(length: float, width: float, height: float, paint: Colour, style: int) 
     a, b, plain = length / 2.0, width / 2.0, slot("plain")
     belt = (0.60, 0.60, 0.62)[style] * height
     sill, bonnet = 0.17 * height, (0.52, 0.53, 0.58)[style] * height
-    body = [(-a + 0.06, sill), (a - 0.06, sill), (a, 0.30 * height), (a - 0.05, 0.44 * height), (a - 0.28 * length, bonnet + 0.03), (-a + 0.02, belt - 0.01), (-a, 0.34 * height)]
+    body = [
+        (-a + 0.06, sill),
+        (a - 0.06, sill),
+        (a, 0.30 * height),
+        (a - 0.05, 0.44 * height),
+        (a - 0.28 * length, bonnet + 0.03),
+        (-a + 0.02, belt - 0.01),
+        (-a, 0.34 * height),
+    ]
     roof_front, roof_back = (0.10, 0.13, 0.16)[style] * length, (-0.22, -0.38, -0.42)[style] * length
     glass_front, glass_back = (0.25, 0.27, 0.28)[style] * length, (-0.40, -0.475, -0.48)[style] * length
     top, narrow = height - 0.05, 0.84
     parts = [prism(body, -b, b, plain, paint), box((-a + 0.03, -b - 0.015, sill), (a - 0.03, b + 0.015, sill + 0.07), plain, (0.12, 0.12, 0.13))]
     parts.append(_tapered(_ring(glass_back, glass_front, b * 0.96), _ring(roof_back, roof_front, b * narrow * 0.94), belt - 0.04, top, GLASS))
-    parts.append(_tapered(_ring(roof_back - 0.03, roof_front + 0.03, b * narrow * 0.96), _ring(roof_back + 0.1, roof_front - 0.1, b * narrow * 0.86), top - 0.02, height, paint))
+    parts.append(
+        _tapered(
+            _ring(roof_back - 0.03, roof_front + 0.03, b * narrow * 0.96),
+            _ring(roof_back + 0.1, roof_front - 0.1, b * narrow * 0.86),
+            top - 0.02,
+            height,
+            paint,
+        )
+    )
     for x in (0.5 * (roof_front + roof_back), roof_back):  # pillars
         wide = 0.06 if x != roof_back else 0.12
         for side in (-1.0, 1.0):
@@ -113,7 +135,15 @@ def _car(length: float, width: float, height: float, paint: Colour, style: int) 
 
 def _van(length: float, width: float, height: float, paint: Colour) -> list[Mesh]:
     a, b, plain = length / 2.0, width / 2.0, slot("plain")
-    body = [(-a, 0.15 * height), (a - 0.05, 0.15 * height), (a, 0.28 * height), (a - 0.08, 0.44 * height), (a - 0.13 * length, 0.52 * height), (a - 0.27 * length, height), (-a, height)]
+    body = [
+        (-a, 0.15 * height),
+        (a - 0.05, 0.15 * height),
+        (a, 0.28 * height),
+        (a - 0.08, 0.44 * height),
+        (a - 0.13 * length, 0.52 * height),
+        (a - 0.27 * length, height),
+        (-a, height),
+    ]
     parts = [prism(body, -b, b, plain, paint)]
     x0, z0, x1, z1 = a - 0.14 * length, 0.55 * height, a - 0.255 * length, 0.93 * height
     out = 0.02
@@ -122,7 +152,13 @@ def _van(length: float, width: float, height: float, paint: Colour) -> list[Mesh
         y = side * (b + 0.008)
         p = [(x1 - 0.15 * length, y, z0), (x0 - 0.02 * length, y, z0), (x1, y, z1 - 0.04), (x1 - 0.15 * length, y, z1 - 0.04)]
         parts.append(quad(p if side < 0 else p[::-1], plain, GLASS))
-    parts.append(quad([(-a - out, b * 0.8, 0.58 * height), (-a - out, -b * 0.8, 0.58 * height), (-a - out, -b * 0.8, 0.88 * height), (-a - out, b * 0.8, 0.88 * height)], plain, GLASS))
+    parts.append(
+        quad(
+            [(-a - out, b * 0.8, 0.58 * height), (-a - out, -b * 0.8, 0.58 * height), (-a - out, -b * 0.8, 0.88 * height), (-a - out, b * 0.8, 0.88 * height)],
+            plain,
+            GLASS,
+        )
+    )
     parts.append(box((-a - 0.01, -b - 0.008, 0.15 * height), (a + 0.01, b + 0.008, 0.21 * height), plain, (0.14, 0.14, 0.15)))
     return parts
 
@@ -134,7 +170,13 @@ def _truck(length: float, width: float, height: float, paint: Colour, load: Colo
     profile = [(cab, 0.18 * height), (a, 0.14 * height), (a, 0.50 * tall), (a - 0.22, tall), (cab, tall)]
     parts = [prism(profile, -b * 0.98, b * 0.98, plain, paint), box((-a, -b, 0.28 * height), (cab - 0.12, b, height), plain, load)]
     parts.append(box((-a + 0.1, -b * 0.7, 0.16 * height), (cab, b * 0.7, 0.28 * height), plain, (0.12, 0.12, 0.13)))
-    parts.append(quad([(a + 0.01, -b * 0.88, 0.54 * tall), (a + 0.01, b * 0.88, 0.54 * tall), (a - 0.19, b * 0.86, 0.92 * tall), (a - 0.19, -b * 0.86, 0.92 * tall)], plain, GLASS))
+    parts.append(
+        quad(
+            [(a + 0.01, -b * 0.88, 0.54 * tall), (a + 0.01, b * 0.88, 0.54 * tall), (a - 0.19, b * 0.86, 0.92 * tall), (a - 0.19, -b * 0.86, 0.92 * tall)],
+            plain,
+            GLASS,
+        )
+    )
     for side in (-1.0, 1.0):
         y = side * (b * 0.98 + 0.008)
         p = [(cab + 0.3, y, 0.55 * tall), (a - 0.2, y, 0.55 * tall), (a - 0.34, y, 0.86 * tall), (cab + 0.3, y, 0.86 * tall)]

@@ -10,7 +10,8 @@ import math
 
 import numpy as np
 
-from vavam_world.contracts import F64, CameraSpec, ConfigError, EgoState
+from vavam_ros.core.contracts import ConfigError
+from vavam_world.contracts import F64, CameraSpec, EgoState
 
 NEAR_M = 0.2
 FAR_M = 300.0

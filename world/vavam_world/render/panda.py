@@ -19,7 +19,8 @@ PACKAGES = {"tiny": "libx11-6", "egl": "libegl1 libgl1 libgl1-mesa-dri"}
 ROUNDING_PX = {"tiny": (0.18, 0.32), "egl": (0.0, 0.0)}  # measured: how far left of and above its place a backend draws, on average
 FLAT_ALPHA = 255  # marks what lies on the ground: its haze follows from the pixel alone
 
-p3.load_prc_file_data("", "load-display none\nnotify-level-display error\nnotify-level-tinydisplay error\nnotify-level-egldisplay error\naudio-library-name null\n")
+QUIET = "".join(f"notify-level-{part} error\n" for part in ("display", "tinydisplay", "egldisplay", "glgsg"))
+p3.load_prc_file_data("", f"load-display none\naudio-library-name null\n{QUIET}")
 
 
 def missing_libraries(backend: str) -> list[str]:
@@ -49,7 +50,9 @@ def open_pipe(backend: Backend) -> tuple[str, Any]:
         pipe = selection.make_pipe(kind) if kind.get_index() else None
         if pipe is not None and pipe.is_valid():
             return name, pipe
-        said.append(f"backend {name!r}: got no {PIPES[name]}, expected one from Panda3D {p3.PandaSystem.get_version_string()}: apt-get install {PACKAGES[name]}")
+        said.append(
+            f"backend {name!r}: got no {PIPES[name]} from Panda3D {p3.PandaSystem.get_version_string()}, expected one: apt-get install {PACKAGES[name]}"
+        )
     raise WorldError("renderer: " + "; ".join(said))
 
 

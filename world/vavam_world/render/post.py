@@ -32,7 +32,7 @@ class Developer:
     def picture(self, bgra: U8, tick: int) -> U8:
         """(H·scale, W·scale, 4) BGRA, lower row first → (H, W, 3) RGB, upper row first."""
         alpha = cv2.extractChannel(bgra, 3)
-        on_ground = cv2.compare(alpha, GROUND_FROM, cv2.CMP_GE)
+        on_ground = cv2.inRange(alpha, GROUND_FROM, 255)  # type: ignore[call-overload]
         cv2.copyTo(self.ground, on_ground, alpha)
         # Haze goes on before the averaging: an edge between near and far has no haze of its own.
         share: npt.NDArray[np.float32] = alpha.astype(np.float32) * np.float32(1.0 / MAX_HAZE)
@@ -49,7 +49,7 @@ def _rain(rng: np.random.Generator, width: int, height: int) -> U8:
     """(height, width, 3) what falling drops add, lower row first."""
     scale = height / 144.0
     layer = np.zeros((height, width), dtype=np.uint8)
-    for _ in range(int(150)):
+    for _ in range(150):
         x, y = rng.uniform(0, width), rng.uniform(0, height)
         length = rng.uniform(5.0, 16.0) * scale
         lean = rng.uniform(-0.06, 0.14) * length

@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from vavam_world.contracts import Prop
-from vavam_world.render.meshes import Colour, Mesh, blob, box, merge, prism, quad, rod
+from vavam_world.render.meshes import Colour, Mesh, Rect, blob, box, merge, prism, quad, rod
 from vavam_world.render.textures import PALETTES, facade, slot
 
 WALL_PIECE_M = 11.0  # a façade picture is this wide at most
@@ -75,7 +75,7 @@ def _house(prop: Prop, textures: str, rng: np.random.Generator) -> Mesh:
     return merge(parts).labelled("building")
 
 
-def _gable(a: float, b: float, eaves: float, rise: float, roof: tuple[float, float, float, float], tint: Colour, wall: tuple[float, float, float, float], wall_tint: Colour) -> list[Mesh]:
+def _gable(a: float, b: float, eaves: float, rise: float, roof: Rect, tint: Colour, wall: Rect, wall_tint: Colour) -> list[Mesh]:
     """Two slopes along the longer side, with eaves, and the triangles under them."""
     turn = b > a
     along, across = (b, a) if turn else (a, b)
@@ -91,7 +91,13 @@ def _gable(a: float, b: float, eaves: float, rise: float, roof: tuple[float, flo
             if sign > 0:
                 x0, x1 = x1, x0
             parts.append(quad([(x0, sign * side, low), (x1, sign * side, low), (x1, 0.0, top), (x0, 0.0, top)], roof, tint))
-            parts.append(quad([(x1, sign * side, low - 0.02), (x0, sign * side, low - 0.02), (x0, 0.0, top - 0.02), (x1, 0.0, top - 0.02)], slot("plain"), (0.4, 0.36, 0.33)))
+            parts.append(
+                quad(
+                    [(x1, sign * side, low - 0.02), (x0, sign * side, low - 0.02), (x0, 0.0, top - 0.02), (x1, 0.0, top - 0.02)],
+                    slot("plain"),
+                    (0.4, 0.36, 0.33),
+                )
+            )
     parts.append(prism([(-across, eaves - 0.1), (across, eaves - 0.1), (0.0, top - 0.1)], -along, along, wall, wall_tint).placed(0.0, 0.0, math.pi / 2))
     whole = merge(parts)
     return [whole.placed(0.0, 0.0, math.pi / 2) if turn else whole]
@@ -123,7 +129,9 @@ def _tree(prop: Prop, textures: str, rng: np.random.Generator) -> Mesh:
 
 def _bush(prop: Prop, rng: np.random.Generator) -> Mesh:
     radii = (prop.length_m / 2.0, prop.width_m / 2.0, prop.height_m * 0.6)
-    return blob((0.0, 0.0, prop.height_m * 0.42), radii, slot("leaf", int(rng.integers(6))), _tint(rng, 0.25), rng=rng, rough=0.12, rings=4, sides=7, label="vegetation")
+    return blob(
+        (0.0, 0.0, prop.height_m * 0.42), radii, slot("leaf", int(rng.integers(6))), _tint(rng, 0.25), rng=rng, rough=0.12, rings=4, sides=7, label="vegetation"
+    )
 
 
 def _pole(prop: Prop) -> Mesh:

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from panda3d import core as p3
 
-from vavam_world.contracts import LABELS, U8, Backend, CameraSpec, ConfigError, LookSpec, RoadMap, WorldError, WorldState
+from vavam_ros.core.contracts import ConfigError
+from vavam_world.contracts import LABELS, U8, Backend, CameraSpec, LookSpec, RoadMap, WorldError, WorldState
 from vavam_world.render import camera, panda
 from vavam_world.render.actors import Cast
 from vavam_world.render.looks import make_look
