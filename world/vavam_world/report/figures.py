@@ -57,7 +57,7 @@ def trace_from_above(trace: Trace, road_map: RoadMap, route: Route, vehicle: Veh
     view = turned(way)
     low, high = view.min(axis=0) - REACH_M, view.max(axis=0) + REACH_M
     wide, tall = high - low
-    figure = Figure(figsize=(11.0, float(np.clip(11.0 * tall / wide, 2.6, 8.0))), layout="constrained")
+    figure = Figure(figsize=(11.0, float(np.clip(11.0 * tall / wide, 2.1, 8.0))), layout="constrained")
     axes = figure.add_subplot()
     axes.set_facecolor(unit(palette.GROUND))
     _road(axes, road_map, turned)

@@ -141,7 +141,7 @@ def write_film(path: Path, film: Film) -> int:
         raise ConfigError(f"{path}: got a run without states, expected one or more: there is nothing to film")
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.stem}.part{path.suffix}")
-    options = ["-preset", "veryfast", "-crf", "25", "-movflags", "+faststart", "-threads", "1"]
+    options = ["-preset", "veryfast", "-crf", "28", "-movflags", "+faststart", "-threads", "1"]
     writer = imageio_ffmpeg.write_frames(
         str(part), SIZE, fps=FPS, codec="libx264", quality=None, pix_fmt_out="yuv420p", output_params=options, macro_block_size=2, ffmpeg_log_level="error"
     )

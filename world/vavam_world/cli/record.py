@@ -1,0 +1,53 @@
+"""`world record`: drives of the expert as mcap bags for training, from parallel processes, with a manifest."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from vavam_world.contracts import Backend
+from vavam_world.record.drives import MANIFEST, RecordConfig, record
+from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `world record`."""
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--drives", type=int, default=0, help="how many")
+    amount.add_argument("--hours", type=float, default=0.0, help="or as many as make so many hours")
+    parser.add_argument("--seconds", type=float, default=60.0, help="longest drive (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="another seed, other drives (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s; 0: in this one)")
+    parser.add_argument("--labels", action="store_true", help="semantic classes of every picture too, as PNG")
+    parser.add_argument("--perturb", action="store_true", help="push the vehicle aside now and then, so that there is recovering to learn from")
+    parser.add_argument(
+        "--exclude",
+        nargs="*",
+        default=sorted(HELD_OUT),
+        metavar="FAMILY",
+        help=f"families to leave out, of {', '.join(FAMILIES)} (default: those held out for tests, {', '.join(sorted(HELD_OUT))}; none after it: all are in)",
+    )
+    parser.add_argument("--backend", choices=get_args(Backend), default="auto", help="of the renderer (default %(default)s)")
+    parser.add_argument("--out", type=Path, required=True, help="folder; what is in it already is kept")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when all is recorded. Raises VavamError."""
+    config = RecordConfig(
+        out=args.out,
+        drives=args.drives,
+        hours=args.hours,
+        seconds=args.seconds,
+        seed=args.seed,
+        workers=args.workers,
+        labels=args.labels,
+        exclude=tuple(sorted(check_families(args.exclude))),
+        perturb=args.perturb,
+        backend=args.backend,
+    )
+    totals = record(config)["totals"]
+    amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"
+    print(f"{amount}; left out {totals['left_out']}")
+    print(f"manifest: {args.out / MANIFEST}")
+    return 0

@@ -1,0 +1,234 @@
+"""Recordings of the expert: bags from parallel processes, and a manifest that says what they are and lets an ended recording go on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from tqdm import tqdm
+
+from vavam_ros.core.contracts import ConfigError, InputError
+from vavam_world.contracts import TICK_S, WORLD_CAMERA, Backend, Scenario
+from vavam_world.drivers import make
+from vavam_world.drivers.loop import drive
+from vavam_world.record import bag
+from vavam_world.report.evaluate import versions
+from vavam_world.report.run import studio, write_json
+from vavam_world.scenarios.drives import drive_scenario
+from vavam_world.sim.simulation import Simulation
+from vavam_world.workers import Failure, run_jobs
+
+FORMAT = 1
+LICENCE = "Apache-2.0, as the code that generated them; nothing in them was filmed"
+USABLE = ("route", "time")  # how a drive may end that is worth learning from
+MANIFEST = "manifest.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordConfig:
+    """What to record: `drives` of at most `seconds` each, or as many as make `hours`; one of the two is 0."""
+
+    out: Path
+    drives: int = 0
+    hours: float = 0.0
+    seconds: float = 60.0
+    seed: int = 0
+    workers: int = 2
+    labels: bool = False
+    exclude: tuple[str, ...] = ()
+    perturb: bool = False
+    backend: Backend = "auto"
+
+    def __post_init__(self) -> None:
+        if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
+            raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """What decides what is in the bags; the rest may differ when a recording goes on."""
+        return {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriveJob:
+    """One drive to record."""
+
+    index: int
+    scenario: Scenario
+    path: Path
+    labels: bool
+    backend: Backend
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drive:
+    """One drive that was done. `file` is None where it is not worth learning from."""
+
+    index: int
+    file: str | None
+    sha256: str
+    bytes: int
+    seconds: float
+    pictures: int
+    distance_m: float
+    finished: str
+    detail: str
+    seed: int
+    scenario: dict[str, Any]
+
+
+def record_drive(job: DriveJob) -> Drive:
+    """Drive, then draw and write: in a worker process."""
+    trace = drive(job.scenario, make("expert"))
+    usable = trace.finished in USABLE and len(trace.states) > 1
+    sim = Simulation(job.scenario)
+    pictures, digest, size = 0, "", 0
+    if usable:
+        renderer = studio(sim.road_map, job.scenario.look, WORLD_CAMERA, job.backend)
+        pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, vehicle=sim.vehicle, labels=job.labels)
+        digest, size = sha256_of(job.path), job.path.stat().st_size
+    way = [(s.ego.x_m, s.ego.y_m) for s in trace.states]
+    return Drive(
+        index=job.index,
+        file=job.path.name if usable else None,
+        sha256=digest,
+        bytes=size,
+        seconds=round((len(trace.states) - 1) * TICK_S, 2),
+        pictures=pictures,
+        distance_m=round(sum(math.dist(a, b) for a, b in pairwise(way)), 1),
+        finished=trace.finished,
+        detail=trace.detail,
+        seed=job.scenario.map.seed,
+        scenario=job.scenario.to_dict(),
+    )
+
+
+def sha256_of(path: Path) -> str:
+    """Of a file's bytes."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def record(config: RecordConfig) -> dict[str, Any]:
+    """Record what is missing and return the manifest. One recording a folder at a time.
+
+    Raises ConfigError where the folder holds a recording of other content, InputError where its manifest cannot be read."""
+    config.out.mkdir(parents=True, exist_ok=True)
+    known = _known(config)
+    for left in config.out.glob("*.partial*"):  # of processes that were killed
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    if known:
+        print(f"{len(known)} drives are in {config.out} already: kept")
+    started, before = time.monotonic(), _seconds(known)
+    total = config.drives * config.seconds if config.drives else 3600.0 * config.hours
+    lost = 0
+    bar = tqdm(total=round(total), unit="s", desc="recorded", disable=None)
+    with closing(run_jobs(record_drive, _jobs(config, known), config.workers)) as results, bar:
+        bar.update(round(before))
+        for job, result in results:
+            if isinstance(result, Failure):
+                lost += 1
+                tqdm.write(f"drive {job.index}: {result.reason}", file=sys.stderr)
+                known[job.index] = _lost(job, result)
+            else:
+                known[job.index] = asdict(result)
+                bar.update(round(result.seconds) if result.file else 0)
+            _write(config, known)
+    manifest = _write(config, known)
+    took = time.monotonic() - started
+    new = _seconds(known) - before
+    print(f"{new:.0f} s of driving in {took:.0f} s: {new / max(took, 1e-9):.1f} × real time with {config.workers} processes")
+    if lost:
+        print(f"{lost} drives ended with an error; {MANIFEST} says which", file=sys.stderr)
+    return manifest
+
+
+def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[DriveJob]:
+    """Drives in order of their number; with --hours until enough was recorded when one is asked for."""
+    index = 0
+    while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
+        if index not in known:
+            scenario = drive_scenario(config.seed, index, seconds=config.seconds, exclude=config.exclude, perturb=config.perturb)
+            yield DriveJob(index=index, scenario=scenario, path=config.out / f"drive-{index:06d}.mcap", labels=config.labels, backend=config.backend)
+        index += 1
+
+
+def _seconds(known: dict[int, dict[str, Any]]) -> float:
+    return float(sum(d["seconds"] for d in known.values() if d["file"] is not None))
+
+
+def _lost(job: DriveJob, failure: Failure) -> dict[str, Any]:
+    nothing = Drive(
+        index=job.index,
+        file=None,
+        sha256="",
+        bytes=0,
+        seconds=0.0,
+        pictures=0,
+        distance_m=0.0,
+        finished="error",
+        detail=failure.reason,
+        seed=job.scenario.map.seed,
+        scenario=job.scenario.to_dict(),
+    )
+    return asdict(nothing)
+
+
+def _known(config: RecordConfig) -> dict[int, dict[str, Any]]:
+    """Drives of an earlier recording into this folder whose bags are there, whole."""
+    path = config.out / MANIFEST
+    if not path.exists():
+        return {}
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        content, drives = manifest["content"], manifest["drives"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: {type(error).__name__}: {error}; expected a recording's manifest: choose another folder") from error
+    if content != config.content:
+        raise ConfigError(f"{config.out}: got a recording of {content}, expected {config.content}: the same settings, or another folder")
+    whole: dict[int, dict[str, Any]] = {}
+    for entry in drives:
+        file = None if entry["file"] is None else config.out / entry["file"]
+        if entry["finished"] != "error" and (file is None or (file.exists() and file.stat().st_size == entry["bytes"])):
+            whole[entry["index"]] = entry
+    return whole
+
+
+def _write(config: RecordConfig, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
+    drives = [known[i] for i in sorted(known)]
+    kept = [d for d in drives if d["file"] is not None]
+    ends: dict[str, int] = {}
+    for d in drives:
+        ends[d["finished"]] = ends.get(d["finished"], 0) + 1
+    manifest = {
+        "format": FORMAT,
+        "licence": LICENCE,
+        "content": config.content,
+        "camera": asdict(WORLD_CAMERA),
+        "versions": versions(),
+        "totals": {
+            "drives": len(kept),
+            "left_out": len(drives) - len(kept),
+            "ends": ends,
+            "seconds": round(sum(d["seconds"] for d in kept), 2),
+            "pictures": sum(d["pictures"] for d in kept),
+            "distance_m": round(sum(d["distance_m"] for d in kept), 1),
+            "bytes": sum(d["bytes"] for d in kept),
+        },
+        "drives": drives,
+    }
+    write_json(config.out / MANIFEST, manifest)
+    return manifest

@@ -1,0 +1,92 @@
+"""Scenarios for recordings: everything the generator can show, but the families left out. Drive i of a seed is always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any, cast
+
+import numpy as np
+
+from vavam_ros.core.contracts import ConfigError
+from vavam_world.contracts import Intruder, LookSpec, MapKind, MapSpec, Perturbation, RouteSpec, Scenario, TrafficSpec, WorldError
+from vavam_world.roads import build_map, plan_route
+from vavam_world.scenarios.families import HELD_OUT, allowed
+
+FIRST_SEED = 50_000_000  # beyond all suites; each --seed owns the next 100 000
+SEEDS_EACH = 100_000
+SHARE: dict[str, float] = {"straight": 0.10, "curves": 0.25, "t_junction": 0.15, "crossroads": 0.15, "town": 0.35}
+LONGEST_M: dict[str, float] = {"straight": 560.0, "curves": 480.0, "t_junction": 360.0, "crossroads": 360.0, "town": 5000.0}
+INTRUDERS = 0.25  # share of drives on straight and curved roads in which one gets in the way
+
+
+def drive_scenario(seed: int, index: int, *, seconds: float, exclude: Collection[str] = HELD_OUT, perturb: bool = False) -> Scenario:
+    """Drive `index` of a recording: at most `seconds` long. Raises ConfigError where families or numbers cannot be meant."""
+    if not (0 <= index < SEEDS_EACH and seed >= 0 and seconds >= 5.0):
+        raise ConfigError(f"recording: got seed {seed}, drive {index}, {seconds:g} s, expected 0 or more, below {SEEDS_EACH}, and 5 s or more")
+    free = allowed(exclude)
+    number = FIRST_SEED + SEEDS_EACH * seed + index
+    rng = np.random.default_rng(number)
+
+    def one_of(names: tuple[str, ...], p: list[float] | None = None) -> str:
+        return str(names[int(rng.choice(len(names), p=p))])
+
+    def between(low: float, high: float) -> float:
+        return round(float(rng.uniform(low, high)), 2)
+
+    weights = np.array([SHARE[k] for k in free.kinds])
+    kind = cast(MapKind, one_of(free.kinds, list(weights / weights.sum())))
+    cruise = between(6.0, 13.0)
+    look = LookSpec(textures=one_of(free.textures), weather=one_of(free.weathers), seed=number)
+    road = MapSpec(kind=kind, lanes=1 + int(rng.random() < 0.3), seed=number)
+    busy = kind in ("town", "t_junction", "crossroads")
+    traffic = TrafficSpec(vehicles=int(rng.integers(0, 13)), pedestrians=int(rng.integers(0, 9)) if busy else 0, parked=between(0.1, 0.6), seed=number)
+    intruder = _intruder(rng, cruise) if not busy and rng.random() < INTRUDERS else None
+    values: dict[str, Any] = {"start_speed_mps": 0.0 if rng.random() < 0.3 and intruder is None else round(0.9 * cruise, 2), "cruise_mps": cruise}
+    pushes = _pushes(rng, seconds) if perturb else ()
+    return Scenario(
+        name=f"drive/{seed}/{index:06d}",
+        map=road,
+        look=look,
+        route=_route(road, min(LONGEST_M[kind], max(60.0, 1.1 * seconds * cruise)), number),
+        traffic=traffic,
+        intruder=intruder,
+        perturbations=pushes,
+        start_offset_m=between(-0.3, 0.3),
+        start_yaw_rad=between(-0.03, 0.03),
+        time_limit_s=seconds,
+        **values,
+    )
+
+
+def _route(road: MapSpec, length_m: float, seed: int) -> RouteSpec:
+    """As long a route as the map has, down to 60 m."""
+    road_map = build_map(road)
+    length = length_m
+    while length >= 60.0:
+        spec = RouteSpec(length_m=round(length), seed=seed)
+        try:
+            plan_route(road_map, spec)
+        except WorldError:  # none as long as that: the next shorter one
+            length *= 0.8
+        else:
+            return spec
+    raise ConfigError(f"recording: got no route on {road}, expected one of 60 m or more: another --seed")
+
+
+def _intruder(rng: np.random.Generator, cruise_mps: float) -> Intruder:
+    kind = ("stationary", "frontal", "side")[int(rng.integers(3))]
+    values: dict[str, Any] = {"meet_s_m": round(cruise_mps * float(rng.uniform(5.5, 8.0)), 1)}
+    if kind == "stationary":
+        values |= {"offset_m": round(float(rng.uniform(-0.8, 0.8)), 2), "angle_rad": round(float(rng.uniform(-0.5, 0.5)), 2)}
+    else:
+        values |= {"speed_mps": round(float(rng.uniform(3.0, 8.0)), 1), "from_left": bool(rng.integers(2))}
+    return Intruder(kind=cast(Any, kind), **values)
+
+
+def _pushes(rng: np.random.Generator, seconds: float) -> tuple[Perturbation, ...]:
+    """One every 5 to 9 s: half a metre and three degrees at most."""
+    made, at = [], float(rng.uniform(3.0, 6.0))
+    while at < seconds - 4.0:
+        made.append(Perturbation(at_s=round(at, 1), lateral_m=round(float(rng.uniform(-0.5, 0.5)), 2), yaw_rad=round(float(rng.uniform(-0.06, 0.06)), 3)))
+        at += float(rng.uniform(5.0, 9.0))
+    return tuple(made)
