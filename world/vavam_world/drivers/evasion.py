@@ -170,7 +170,7 @@ class Evader:
         dx = np.maximum(np.maximum(x.min(axis=0) - px, px - x.max(axis=0)), 0.0)
         dy = np.maximum(np.maximum(y.min(axis=0) - py, py - y.max(axis=0)), 0.0)
         follows = (predicted.s_m[:, 0] < s0) & (np.abs(predicted.d_m[:, 0] - d0) < 1.5) & (np.cos(predicted.turn_rad[:, 0]) > 0.5)
-        return np.flatnonzero((np.hypot(dx, dy) < reach[:, None]).any(axis=1) & ~follows)
+        return np.flatnonzero((np.hypot(dx, dy) < reach[:, None]).any(axis=1) & ~follows & predicted.counts)
 
 
 def distance(start: Start, accel_mps2: float, t_s: F64) -> F64:

@@ -78,7 +78,8 @@ class Expert:
         predicted = scene.predictor.predict(sim.state.actors, frame, (sim.state.ego.x_m, sim.state.ego.y_m), start.s_m)
         state = start.s_m, start.speed_mps, start.accel_mps2
         rollout = roll_out(scene.profile, manners, *state, stops_m=stops, steps=STEPS)
-        found = hindrances(predicted, rollout, offset_at, sim.vehicle)
+        found = hindrances(predicted, rollout, offset_at, sim.vehicle, sim.lanes.on_road)
+        predicted.counts[list(found.waiting)] = False
         if found.leads or found.stops_m:
             rollout = roll_out(scene.profile, manners, *state, stops_m=[*stops, *found.stops_m], leads=found.leads, steps=STEPS)
         look = rollout.s_m[: 2 * len(LOOK_T_S) : 2]

@@ -37,6 +37,7 @@ class Lead:
 
     s_m: float
     speed_mps: float
+    from_s: float = 0.0  # joins the ego's way only then; `s_m` is where its motion puts it now
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -91,7 +92,8 @@ def roll_out(
     for i in range(steps):
         wanted = _free(profile, manners, s, v)
         for lead in leads:
-            wanted = min(wanted, follow_accel(manners, lead.s_m + lead.speed_mps * i * DT_S - s, v, lead.speed_mps))
+            behind = follow_accel(manners, lead.s_m + lead.speed_mps * i * DT_S - s, v, lead.speed_mps)
+            wanted = min(wanted, behind if i * DT_S >= lead.from_s else max(behind, -manners.decel_mps2))  # room is made in good time, gently
         for stop in stops_m:
             wanted = min(wanted, _stop_accel(manners, stop - s, v))
         wanted = max(wanted, -manners.max_brake_mps2)

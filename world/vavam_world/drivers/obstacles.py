@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from vavam_world.contracts import F64, Vehicle
+from vavam_world.drivers.evasion import OnRoad
 from vavam_world.drivers.longitudinal import DT_S as ROLL_DT_S
 from vavam_world.drivers.longitudinal import Lead, Rollout
 from vavam_world.drivers.prediction import STANDING_MPS, T_S, Predicted
@@ -18,24 +19,26 @@ PEDESTRIAN_MARGIN_M = 0.7
 ALONG = 0.5  # cosine of the heading against the route from which on a vehicle counts as going the same way
 CROSSING_MARGIN_S = 0.8  # between the ego's leaving a place and another's coming, and the reverse
 STANDING_GAP_M = 2.5  # to somebody on foot
+COURTESY_MPS2 = 1.9  # braking for somebody who may step on the road
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hindrances:
-    """Leads and stops, as places of the rear axle, and the rows of those who come head-on."""
+    """Leads and stops, as places of the rear axle, and rows: of those who come head-on, of pedestrians who will wait at the kerb."""
 
     leads: tuple[Lead, ...]
     stops_m: tuple[float, ...]
-    oncoming: tuple[int, ...]
+    oncoming: tuple[int, ...] = ()
+    waiting: tuple[int, ...] = ()
 
 
-def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F64], vehicle: Vehicle) -> Hindrances:
+def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F64], vehicle: Vehicle, on_road: OnRoad) -> Hindrances:
     """Sort the predicted actors by what the ego, driving `free` along the offsets `offset_at(s)`, has to do about them.
 
     A vehicle in the ego's corridor going its way is followed; so is one that joins it ahead of the ego. One that crosses, or turns off
     across it, is let through, unless the ego is gone before it comes or comes after it is gone. A pedestrian is stopped for likewise."""
     if not predicted.actors:
-        return Hindrances(leads=(), stops_m=(), oncoming=())
+        return Hindrances(leads=(), stops_m=())
     front = vehicle.length_m - vehicle.rear_overhang_m
     half_width = 0.5 * vehicle.width_m
     turn = predicted.turn_rad
@@ -47,6 +50,7 @@ def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F
     leads: list[Lead] = []
     stops: list[float] = []
     oncoming: list[int] = []
+    waiting: list[int] = []
     for row in np.flatnonzero(inside.any(axis=1)).tolist():
         actor = predicted.actors[row]
         t_in = int(np.argmax(inside[row]))
@@ -56,17 +60,22 @@ def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F
             if actor.speed_mps <= STANDING_MPS:
                 stops.append(rear - STANDING_GAP_M)
             elif (stop := _let_cross(predicted, row, inside[row], along[row], free, front, vehicle, CROSSING_MARGIN_S + 0.4)) is not None:
-                stops.append(stop - STANDING_GAP_M)
+                room = max(stop - STANDING_GAP_M - float(free.s_m[0]), 0.1)
+                soft = float(free.speed_mps[0]) ** 2 / (2.0 * room) < COURTESY_MPS2
+                if soft or bool(on_road(np.array([[actor.x_m, actor.y_m]]))[0]):
+                    stops.append(stop - STANDING_GAP_M)
+                else:
+                    waiting.append(row)
         elif actor.speed_mps <= STANDING_MPS:
             leads.append(Lead(s_m=rear, speed_mps=0.0))
         elif cosine > ALONG and (t_in == 0 or s > _at(free, T_S[t_in]) + 0.5 * front):
             speed = actor.speed_mps * cosine
-            leads.append(Lead(s_m=rear - speed * float(T_S[t_in]), speed_mps=speed))
+            leads.append(Lead(s_m=rear - speed * float(T_S[t_in]), speed_mps=speed, from_s=float(T_S[t_in])))
         elif cosine < -ALONG and actor.lane_id < 0:
             oncoming.append(row)
         elif cosine <= ALONG and (stop := _let_cross(predicted, row, inside[row], along[row], free, front, vehicle, CROSSING_MARGIN_S)) is not None:
             stops.append(stop - 1.5)
-    return Hindrances(leads=tuple(leads), stops_m=tuple(stops), oncoming=tuple(oncoming))
+    return Hindrances(leads=tuple(leads), stops_m=tuple(stops), oncoming=tuple(oncoming), waiting=tuple(waiting))
 
 
 def _let_cross(predicted: Predicted, row: int, inside: F64, along: F64, free: Rollout, front: float, vehicle: Vehicle, margin_s: float) -> float | None:

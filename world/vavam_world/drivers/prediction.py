@@ -40,6 +40,7 @@ class Predicted:
     turn_rad: F64
     half_length_m: F64  # (A,)
     half_width_m: F64
+    counts: npt.NDArray[np.bool_]  # (A,) false: will not come in the way, whatever it looks like
 
 
 class Predictor:
@@ -83,6 +84,7 @@ class Predictor:
             turn_rad=np.remainder(turn + np.pi, 2.0 * np.pi) - np.pi,
             half_length_m=np.array([0.5 * a.length_m for a in near]),
             half_width_m=np.array([0.5 * a.width_m for a in near]),
+            counts=np.ones(len(near), dtype=bool),
         )
 
     def _forward(self, a: ActorState) -> tuple[F64, F64, F64]:
