@@ -14,7 +14,7 @@ from __future__ import annotations
 import importlib
 import math
 from dataclasses import dataclass
-from typing import Any, Literal, TypeAlias, cast
+from typing import Any, Literal, TypeAlias
 
 from vavam_ros.core.contracts import NS_PER_S, ConfigError, InputError
 from vavam_ros.nodes.stamps import header_msg  # not convert.py's: the gate reads this file too, and runs without torch
@@ -69,7 +69,7 @@ def checked_type(name: str) -> ControlType:
     """One of CONTROL_TYPES, or ConfigError."""
     if name not in CONTROL_TYPES:
         raise ConfigError(f"control_type: got {name!r}, expected one of {', '.join(CONTROL_TYPES)}")
-    return cast(ControlType, name)
+    return name
 
 
 def message_class(control_type: str) -> Any:

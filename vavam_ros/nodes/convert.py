@@ -1,4 +1,4 @@
-"""ROS messages ↔ core types: the only file where the two meet.
+"""ROS messages ↔ core types: the two meet here, and, for processes without torch, in stamps.py, motion_messages.py and control_messages.py.
 
 Shape letters: K samples · H waypoints · N rows of a dense path · h w token grid.
 """
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from cv_bridge import CvBridge, CvBridgeError
 from geometry_msgs.msg import Point, Pose, PoseStamped, Quaternion, TransformStamped, Twist, Vector3
-from nav_msgs.msg import Odometry, Path
+from nav_msgs.msg import Path
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from vavam_ros.core.camera import CameraModel, Roi, decode_compressed, decode_raw
@@ -22,11 +22,9 @@ from vavam_ros.core.contracts import (
     U8,
     CameraImage,
     Command,
-    DensePath,
     EgoPose,
     EncodingError,
     InputError,
-    OdometrySample,
     Plan,
     PoseQuality,
     TokenError,
@@ -35,6 +33,10 @@ from vavam_ros.core.contracts import (
 from vavam_ros.core.geometry import pose_matrix, to_xyz_quat_xyzw, transform_points
 from vavam_ros.core.history.token_ring import image_digest
 from vavam_ros.msg import DrivingCommand, FrameTokens, TrajectorySamples
+from vavam_ros.nodes.motion_messages import dense_path_msg as dense_path_msg  # as: part of this module
+from vavam_ros.nodes.motion_messages import odometry_sample as odometry_sample
+from vavam_ros.nodes.motion_messages import pose_T as pose_T
+from vavam_ros.nodes.motion_messages import vector
 from vavam_ros.nodes.stamps import header_msg as header_msg
 from vavam_ros.nodes.stamps import stamp_ns as stamp_ns
 from vavam_ros.nodes.stamps import time_msg as time_msg
@@ -58,12 +60,6 @@ def pose_msg(T: F64) -> Pose:
     )
 
 
-def pose_T(pose: Pose) -> F64:
-    """geometry_msgs/Pose → (4, 4). Raises InputError on NaN and on quaternions that are no rotation."""
-    p, q = pose.position, pose.orientation
-    return pose_matrix((p.x, p.y, p.z), (q.x, q.y, q.z, q.w))
-
-
 def transform_T(transform: TransformStamped) -> F64:
     """TF transform → (4, 4) that takes points of its child to its parent. Raises InputError."""
     p, q = transform.transform.translation, transform.transform.rotation
@@ -81,29 +77,10 @@ def _twist_msg(pose: EgoPose) -> Twist:
     return Twist(linear=Vector3(x=float(v[0]), y=float(v[1]), z=float(v[2])), angular=Vector3(x=float(w[0]), y=float(w[1]), z=float(w[2])))
 
 
-def _vector(v: Vector3) -> F64:
-    return np.array([v.x, v.y, v.z], dtype=np.float64)
-
-
 # ── in ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
 FARTHEST_M = 1e8  # farther than any map; larger numbers overflow when they are squared
-
-
-def odometry_sample(msg: Odometry, *, estimated: bool = False) -> OdometrySample:
-    """nav_msgs/Odometry → OdometrySample. Raises InputError for a pose that is none, or in no frame; NaN in the twist is left for the history to count."""
-    if not msg.header.frame_id:
-        raise InputError("odometry: header.frame_id is empty, expected the frame of the pose (odom, map): paths are published in it")
-    return OdometrySample(
-        stamp_ns=stamp_ns(msg.header),
-        odom_frame_id=msg.header.frame_id,
-        base_frame_id=msg.child_frame_id,
-        T_odom_base=pose_T(msg.pose.pose),
-        linear_mps=_vector(msg.twist.twist.linear),
-        angular_radps=_vector(msg.twist.twist.angular),
-        quality=PoseQuality.ESTIMATED if estimated else PoseQuality.MEASURED,
-    )
 
 
 def camera_image(msg: Image | CompressedImage, offset_ns: int = 0) -> CameraImage:
@@ -190,7 +167,7 @@ def token_frame(msg: FrameTokens) -> TokenFrame:
     if len(msg.tokens) != msg.grid_height * msg.grid_width or not msg.tokens:
         raise TokenError(f"frame tokens: got {len(msg.tokens)} tokens, expected grid {msg.grid_height} × {msg.grid_width}")
     stamp = stamp_ns(msg.header)
-    linear, angular = _vector(msg.twist.linear), _vector(msg.twist.angular)
+    linear, angular = vector(msg.twist.linear), vector(msg.twist.angular)
     if not (np.isfinite(linear).all() and np.isfinite(angular).all()):
         raise InputError(f"frame tokens: twist is not finite: linear {linear.tolist()}, angular {angular.tolist()}")
     if msg.pose_quality not in {int(q) for q in PoseQuality}:
@@ -253,17 +230,6 @@ def raw_path_msg(plan: Plan, ego_frame_id: str) -> Path:
         at = plan.stamp_ns + round((i + 1) * plan.dt_s * NS_PER_S)
         path.poses.append(PoseStamped(header=header_msg(at, ego_frame_id), pose=Pose(position=Point(x=x, y=y, z=0.0))))
     return path
-
-
-def dense_path_msg(path: DensePath) -> Path:
-    """DensePath → nav_msgs/Path: header = when it was placed, each pose with its own time and heading."""
-    half = 0.5 * path.yaw_rad
-    sin, cos = np.sin(half).tolist(), np.cos(half).tolist()
-    poses = []
-    for at, (x, y, z), s, c in zip(path.stamps_ns.tolist(), path.xyz_m.tolist(), sin, cos, strict=True):
-        pose = Pose(position=Point(x=x, y=y, z=z), orientation=Quaternion(x=0.0, y=0.0, z=s, w=c))
-        poses.append(PoseStamped(header=header_msg(at, path.frame_id), pose=pose))
-    return Path(header=header_msg(path.stamp_ns, path.frame_id), poses=poses)
 
 
 def samples_msg(plan: Plan, ego_frame_id: str) -> TrajectorySamples:

@@ -16,7 +16,7 @@ from vavam_ros.core.history.odometry import OdometryConfig
 from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import PlannerConfig
 from vavam_ros.core.planning.validation import Limits
-from vavam_ros.nodes import watchdog_table
+from vavam_ros.nodes import path_follower_table, watchdog_table
 from vavam_ros.nodes.parameters import BOTH, PLANNER, TOKENIZER, Part, Row
 
 _odom, _ring, _plan, _limits = OdometryConfig(), RingConfig(), PlannerConfig(), Limits()
@@ -183,6 +183,8 @@ def markdown() -> str:
     ]
     for title, parts in sections:
         out += _section(title, [row for row in ROWS if row.parts == parts])
+    text = "All are fixed once it runs; one that cannot be meant keeps it silent, and diagnostics name it."
+    out += _section("path_follower_node", path_follower_table.PARAMETERS, text, when="start")
     fixed = "All are fixed once it runs; one that cannot be meant keeps it in INIT (gate.md)."
     out += _section("watchdog_node", watchdog_table.PARAMETERS, fixed, when="start")
     return "\n".join(out) + "\n"
