@@ -13,13 +13,16 @@ from vavam_ros.core.contracts import ConfigError
 
 def test_a_scenario_survives_json() -> None:
     scenario = Scenario(
-        name="all", route=RouteSpec(turns=("left", "right")), intruder=Intruder(kind="side", meet_s_m=40.0), perturbations=(Perturbation(at_s=1.0, yaw_rad=0.1),)
+        name="all",
+        route=RouteSpec(turns=("left", "right")),
+        intruder=Intruder(kind="side", meet_s_m=40.0),
+        perturbations=(Perturbation(at_s=1.0, yaw_rad=0.1),),
     )
     assert Scenario.from_dict(json.loads(json.dumps(scenario.to_dict()))) == scenario
 
 
 def test_what_a_scenario_cannot_be_is_named() -> None:
-    with pytest.raises(ConfigError, match="look.weather 'hail'"):
+    with pytest.raises(ConfigError, match=r"look\.weather 'hail'"):
         Scenario(name="x", look=LookSpec(weather="hail"))
     with pytest.raises(ConfigError, match="unknown colour"):
         Scenario.from_dict({"name": "x", "look": {"colour": "red"}})
