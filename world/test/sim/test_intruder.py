@@ -20,7 +20,7 @@ def scenario(kind: str, map_kind: MapKind, seed: int) -> Scenario:
     speed = 0.0 if kind == "stationary" else float(rng.uniform(3.0, 10.0))
     intruder = Intruder(
         kind=kind,  # type: ignore[arg-type]
-        meet_s_m=float(rng.uniform(45.0, 110.0)),
+        meet_s_m=float(rng.uniform(35.0, 75.0)),
         speed_mps=speed,
         offset_m=float(rng.uniform(-0.8, 0.8)),
         angle_rad=float(rng.uniform(-0.15, 0.15)),

@@ -56,15 +56,15 @@ def run_digest(scenario: Scenario, ticks: int) -> str:
 def test_same_scenario_and_controls_give_the_same_states_in_another_process() -> None:
     code = (
         "import importlib.util, sys; spec = importlib.util.spec_from_file_location('t', sys.argv[1]); t = importlib.util.module_from_spec(spec);"
-        "spec.loader.exec_module(t); print(t.run_digest(t.BUSY, 200))"
+        "spec.loader.exec_module(t); print(t.run_digest(t.BUSY, 100))"
     )
-    here = run_digest(BUSY, 200)
+    here = run_digest(BUSY, 100)
     env = os.environ | {"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"}
     there = subprocess.run([sys.executable, "-c", code, __file__], capture_output=True, text=True, check=True, env=env)
     assert there.stdout.strip() == here
-    assert run_digest(BUSY, 200) == here
+    assert run_digest(BUSY, 100) == here
     other = Scenario(name="busy", map=BUSY.map, route=BUSY.route, traffic=TrafficSpec(vehicles=10, pedestrians=5, seed=4))
-    assert run_digest(other, 200) != here
+    assert run_digest(other, 100) != here
 
 
 @pytest.mark.parametrize("delay", [0, 1, 3])

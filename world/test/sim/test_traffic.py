@@ -8,10 +8,12 @@ from itertools import combinations
 
 import numpy as np
 import pytest
-from vavam_world.contracts import TICK_S, ActorState, Control, MapKind, MapSpec, RoadMap, RouteSpec, Scenario, TrafficSpec
-from vavam_world.roads import build_map
+from vavam_world.contracts import TICK_S, ActorState, Control, MapKind, MapSpec, RoadMap, RouteSpec, Scenario, TrafficSpec, Vehicle
+from vavam_world.roads import build_map, plan_route
+from vavam_world.roads.route_tools import pose_at
 from vavam_world.sim.cars import Car
 from vavam_world.sim.collision import Box, actor_box, box, overlap
+from vavam_world.sim.ego_on_route import EgoOnRoute
 from vavam_world.sim.simulation import Simulation
 from vavam_world.sim.tracks import LATERAL_ACCEL_MPS2, Tracks
 from vavam_world.sim.traffic import Traffic
@@ -116,6 +118,32 @@ def test_who_yields_lets_the_other_pass_first(kind: MapKind) -> None:
         assert passed[1] < passed[0], (waits, goes)
 
 
+def test_traffic_yields_to_an_ego_that_goes_first() -> None:
+    road_map = build_map(MapSpec(kind="crossroads", seed=3))
+    lanes, tracks, vehicle, tried = road_map.lanes, Tracks(road_map), Vehicle(), 0
+    for goes in (lane for lane in lanes.values() if lane.turn == "straight"):
+        route = plan_route(road_map, RouteSpec(turns=("straight",), length_m=120.0), start_lane=goes.predecessors[0])
+        entry = route.turns[0][0]
+        for waits in (lane for lane in lanes.values() if goes.id in lane.yields_to and tracks.zone(lane.id, goes.id)[1] > 0.0):
+            path = [waits.predecessors[0], waits.id, waits.successors[0]]
+            traffic = Traffic(tracks, [car(100, path, tracks[path[0]].length - 20.0, 5.0)])
+            ego_on_route = EgoOnRoute(road_map, route, vehicle)
+            start = entry - 35.0
+            for tick in range(round(25.0 / TICK_S)):
+                s = start + 7.0 * tick * TICK_S
+                x, y, yaw = pose_at(route, s)
+                b = box(x + 1.45 * math.cos(yaw), y + 1.45 * math.sin(yaw), yaw, 4.7, 1.9)
+                ego_on_route.move(min(s, route.length_m), 0.0, 7.0)
+                traffic.step(ego_on_route, [(b, 7.0)], Nobody())
+                state = traffic.states()[0]
+                assert not overlap(actor_box(state), b)
+                if s - entry < tracks.zone(goes.id, waits.id)[0]:
+                    assert state.lane_id == path[0] or state.s_m + 2.25 < tracks.zone(waits.id, goes.id)[0]
+            assert state.lane_id != path[0], "it goes once the ego is through"
+            tried += 1
+    assert tried >= 4
+
+
 def test_four_who_wait_for_each_other_all_get_through() -> None:
     lanes = build_map(MapSpec(kind="crossroads", seed=1)).lanes
     tracks = Tracks(build_map(MapSpec(kind="crossroads", seed=1)))
@@ -151,7 +179,7 @@ def test_nobody_touches_anybody(kind: MapKind, lanes: int) -> None:
         spec = MapSpec(kind=kind, lanes=lanes, seed=10 + seed)
         sim = Simulation(Scenario(name="x", map=spec, route=RouteSpec(seed=seed), traffic=TrafficSpec(vehicles=14, pedestrians=8, seed=seed)))
         start = {a.id: (a.x_m, a.y_m) for a in sim.state.actors}
-        for tick in range(round(45.0 / TICK_S)):
+        for tick in range(round(30.0 / TICK_S)):
             state = sim.step(Control(brake=1.0))
             crossed += sum(w.crossing for w in sim.pedestrians.walkers)
             if tick % 4 == 0:

@@ -2,7 +2,7 @@
 
 A vehicle holds the connecting lane it drives on from the moment it may enter until its rear has left it. It may enter when
 
-1. nobody holds a lane that conflicts with its own and has not yet left the stretch that both need (likewise the ego, where it is in the junction),
+1. nobody holds a lane that meets its own (`Tracks.meets`) and has not yet left the stretch that both need (likewise the ego, where it is in the junction),
 2. nobody on the way to a lane that goes first would get there before it is through and `MARGIN_S` more has passed,
 3. it finds room behind the junction.
 
@@ -69,12 +69,12 @@ class Junctions:
 
     def ego_in_way(self, lane: int) -> bool:
         """Whether the ego drives on a conflicting way and has not left the common stretch."""
-        return any(h.id == EGO_ID and self._in_way(other, lane, h) for other in self._tracks[lane].lane.conflicts for h in self.holders.get(other, ()))
+        return any(h.id == EGO_ID and self._in_way(other, lane, h) for other in self._tracks.meets(lane) for h in self.holders.get(other, ()))
 
     def taken(self, lane: int, who: int) -> bool:
         """Rule 1: whether a conflicting way is in use."""
-        conflicts = self._tracks[lane].lane.conflicts
-        return any(h.id != who and self._in_way(other, lane, h) for other in conflicts for h in self.holders.get(other, ()))
+        others = self._tracks.meets(lane)
+        return any(h.id != who and self._in_way(other, lane, h) for other in others for h in self.holders.get(other, ()))
 
     def _in_way(self, other: int, lane: int, holder: Holder) -> bool:
         start, end = self._tracks.zone(other, lane)

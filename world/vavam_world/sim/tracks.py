@@ -73,6 +73,7 @@ class Tracks:
         self._tracks = {i: Track(lane, sorted(on.get(i, []), key=lambda c: c.s_m)) for i, lane in sorted(road_map.lanes.items())}
         self._zones: dict[tuple[int, int], tuple[float, float]] = {}
         self._splits: dict[tuple[int, int], float] = {}
+        self._meets: dict[int, tuple[int, ...]] = {}
 
     def __getitem__(self, lane: int) -> Track:
         return self._tracks[lane]
@@ -80,6 +81,15 @@ class Tracks:
     def ids(self) -> tuple[int, ...]:
         """Lane ids in order."""
         return tuple(self._tracks)
+
+    def meets(self, lane: int) -> tuple[int, ...]:
+        """Lanes of the same junction from elsewhere that come within `CLEARANCE_M` of a connecting lane: the map's conflicts, and for long
+        vehicles also ways that merely pass close by."""
+        if lane not in self._meets:
+            here = self._tracks[lane].lane
+            others = [t.lane for t in self._tracks.values() if t.junction == here.junction and not set(t.lane.predecessors) & set(here.predecessors)]
+            self._meets[lane] = tuple(o.id for o in others if o.id != lane and self.zone(lane, o.id)[1] > -math.inf)
+        return self._meets[lane]
 
     def zone(self, a: int, b: int) -> tuple[float, float]:
         """From where to where lane `a` is too near to lane `b` to be driven at the same time; (∞, −∞) for nowhere."""
