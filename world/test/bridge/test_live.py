@@ -145,18 +145,15 @@ def test_waiting_for_the_control_times_out_after_a_second_and_goes_on(start_worl
     assert process.stop() == 0
 
 
-def test_an_interrupted_free_run_writes_its_result_and_says_that_it_is_behind(
-    start_world: Any, make_side: Any, no_cameras: Path, tmp_path: Path
-) -> None:
-    side = make_side("hero", kinds=("clock",))
+def test_an_interrupted_free_run_writes_its_result_and_says_that_it_is_behind(start_world: Any, make_side: Any, tmp_path: Path) -> None:
+    side = make_side(kinds=("clock",))
     result = tmp_path / "result.json"
     scenario = Scenario(name="long", map=MapSpec(kind="straight"), route=RouteSpec(length_m=200.0), time_limit_s=3600.0)
-    process = start_world(scenario, objects_definition_file=no_cameras, real_time_factor=100.0, run_on=True, result_file=result)
+    process = start_world(scenario, real_time_factor=100.0, run_on=True, result_file=result)  # a thousand pictures a second
     assert side.until(lambda: "behind the wall clock" in process.text), process.text
     assert process.stop() == 0
     values = json.loads(result.read_text())
-    assert values["finished"] == "interrupted"
-    assert values["behind_s"] > 0.4
+    assert values["finished"] == "interrupted" and values["behind_s"] > 0.4
     assert len(load_trace(tmp_path / "result.npz").states) == values["ticks"] + 1
 
 

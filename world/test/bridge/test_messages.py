@@ -1,6 +1,8 @@
 """World state → messages: what the live test cannot see."""
 
 import math
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -83,3 +85,8 @@ def test_reverse_gear_counts_only_where_it_is_shifted_by_hand() -> None:
     assert not messages.control_of(msg).reverse  # type: ignore[union-attr]
     msg.manual_gear_shift = True
     assert messages.control_of(msg).reverse  # type: ignore[union-attr]
+
+
+def test_the_world_starts_without_torch() -> None:
+    code = "import sys, vavam_world.bridge.run as r; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,7 @@ import numpy as np
 from nav_msgs.msg import Path
 
 from vavam_ros.core.contracts import NS_PER_S, DensePath
-from vavam_ros.nodes.convert import stamp_ns
+from vavam_world.bridge.stamps import stamp_ns
 
 
 def dense_path(msg: Path) -> DensePath:

@@ -21,8 +21,8 @@ from tf2_msgs.msg import TFMessage
 
 from vavam_ros.core.contracts import F64
 from vavam_ros.core.geometry import planar_T, to_xyz_quat_xyzw
-from vavam_ros.nodes.convert import header_msg, time_msg
 from vavam_world.bridge.objects import CameraObject
+from vavam_world.bridge.stamps import header_msg, time_msg
 from vavam_world.contracts import MAP_FRAME, TICK_S, U8, Control, EgoState, MapSpec, Route, Vehicle, WorldState
 
 EGO_ID = 1

@@ -4,6 +4,9 @@
 
 Ends when the scenario does. Exit code 0: the run came to its end, whatever it was, or was interrupted; 1: it could not be started or a result that
 lock-step awaits did not come, and the last line says what. `run.py` holds the loop, `world_table.py` the parameters.
+
+What the bridge has and this world has not: the services (the objects file is read by the world itself), IMU, GNSS and other sensors, OpenDRIVE in
+world_info, weather. Pictures come at 10 Hz unless the objects file says otherwise (`sensor_tick`); CARLA's default is every step.
 """
 
 from __future__ import annotations
@@ -21,7 +24,6 @@ from rclpy.node import Node
 from rclpy.publisher import Publisher
 
 from vavam_ros.core.contracts import ConfigError, VavamError
-from vavam_ros.nodes import convert
 from vavam_ros.nodes.parameters import Parameters
 from vavam_world.bridge import messages
 from vavam_world.bridge.ackermann import AckermannCommand
@@ -32,6 +34,7 @@ from vavam_world.bridge.outgoing import FaultInjector, Outbox, Outgoing, Sent
 from vavam_world.bridge.qos import TOPICS
 from vavam_world.bridge.run_state import RunState
 from vavam_world.bridge.setup import awaits_of, choose_objects, read_scenario
+from vavam_world.bridge.stamps import stamp_ns
 from vavam_world.bridge.sync import Answer, Lockstep
 from vavam_world.bridge.world_table import PARAMETERS
 from vavam_world.contracts import MAP_FRAME, START_NS, Control, Scenario, Vehicle
@@ -147,11 +150,11 @@ class WorldNode(Node):
             return
         if sent.kind in ("odometry", "image"):
             with self.changed:
-                stamp_ns = convert.stamp_ns(sent.message.header)
+                at_ns = stamp_ns(sent.message.header)
                 if sent.kind == "odometry" and sent.answered:
-                    self.lockstep.odometry_goes_out(stamp_ns)
+                    self.lockstep.odometry_goes_out(at_ns)
                 elif sent.kind == "image" and sent.topic == self.model_image:
-                    self.lockstep.image_goes_out(stamp_ns, answered=sent.answered)
+                    self.lockstep.image_goes_out(at_ns, answered=sent.answered)
         try:
             self._topic_publishers[sent.topic].publish(sent.message)
         except RuntimeError:  # rclpy's errors descend from it
@@ -193,7 +196,7 @@ class WorldNode(Node):
             return
         with self.changed:
             if not manual and not self.controls.override and self.lockstep.awaits.control == "stamped" and self.lockstep.outstanding("control"):
-                if not self.lockstep.control_came(convert.stamp_ns(msg.header)):
+                if not self.lockstep.control_came(stamp_ns(msg.header)):
                     self._late = control
                     return
             elif not manual and self._taken():
@@ -251,12 +254,12 @@ class WorldNode(Node):
 
     def _on_tokens(self, msg: Any) -> None:
         with self.changed:
-            self.lockstep.tokens_came(convert.stamp_ns(msg.header))
+            self.lockstep.tokens_came(stamp_ns(msg.header))
             self.changed.notify_all()
 
     def _on_samples(self, msg: Any) -> None:
         with self.changed:
-            self.lockstep.samples_came(convert.stamp_ns(msg.header), valid=bool(msg.valid))
+            self.lockstep.samples_came(stamp_ns(msg.header), valid=bool(msg.valid))
             self.changed.notify_all()
 
     def _on_followed(self, msg: Any) -> None:
@@ -264,7 +267,7 @@ class WorldNode(Node):
         with self.changed:
             if path is not None:
                 self.plans.append(path)
-            self.lockstep.followed_came(convert.stamp_ns(msg.header))
+            self.lockstep.followed_came(stamp_ns(msg.header))
             self.changed.notify_all()
 
 
