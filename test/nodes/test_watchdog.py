@@ -49,7 +49,7 @@ class Rig:
         self.world, self.kind, self.simulated, self.name = world, kind, simulated, world.target
         self.off: set[str] = set()
         self.command: dict[str, float] = {}
-        self.speed, self.x = 3.0, 0.0
+        self.speed, self.x = 1.5, 0.0
         self.sim_ns = 100 * NS
         self.passed: list[tuple[float, Any]] = []
         self.states: list[str] = []
@@ -120,6 +120,8 @@ class Rig:
             decel = 8.0 * last.brake
         elif last is not None and (drive := getattr(last, "drive", last)).speed == 0.0:
             decel = abs(drive.acceleration) or 8.0
+        if "clock" in self.off:
+            return  # the vehicle stands with its clock
         self.speed = max(self.speed - decel * TICK_S, 0.0)
         self.x += self.speed * TICK_S
 
@@ -240,20 +242,35 @@ def test_planner_dead_and_follower_floods(rig: Make) -> None:
     assert r.world.says("gate_stopped")
 
 
-def test_heartbeat_stops_while_all_else_goes_on(rig: Make) -> None:
-    r, _ = rig()
-    r.arm()
-    r.off.add("heartbeat")
-    r.wait_for("STOP", 5.0)
-    assert "STOP: heartbeat of /planner" in r.states[-1]
-
-
-def test_nan_commands_never_pass(rig: Make) -> None:
+def test_one_fault_after_the_other_stops_names_its_cause_and_needs_a_new_enable(rig: Make) -> None:
     r, process = rig()
-    r.arm()
-    r.command = {"throttle": float("nan")}
-    r.wait_for("STOP", 5.0)
-    assert "throttle is nan" in r.states[-1]
+    r.wait_for("READY")
+
+    def heartbeat() -> None:
+        r.off.add("heartbeat")
+
+    def nan() -> None:
+        r.command = {"throttle": float("nan")}
+
+    def jump() -> None:
+        r.x += 10.0
+
+    def inactive() -> None:
+        r.off.add("diagnostics")
+        r.diagnose(state="inactive")
+
+    for inject, cause in ((heartbeat, "heartbeat of /planner"), (nan, "command refused: throttle is nan"), (jump, "odometry jumped by 10"),
+                          (inactive, "/planner is not active")):  # fmt: skip
+        r.speed = 1.5
+        assert r.world.wait(lambda: r.enable()[0]), r.states[-3:]
+        r.wait_for("ACTIVE", 5.0)
+        time.sleep(0.2)
+        inject()
+        r.wait_for("STOP", 5.0)
+        assert r.states[-1].startswith(f"STOP: {cause}"), r.states[-1]
+        assert r.world.wait(r.is_held), r.passed[-1]
+        r.command = {}
+        r.off.clear()
     assert all(m.throttle == m.throttle for _, m in r.passed)
     assert r.world.wait(lambda: r.world.says("gate_bad_command"))
     assert process.alive
@@ -268,15 +285,7 @@ def test_odometry_lost(rig: Make, how: str) -> None:
     assert "odometry" in r.states[-1]
     assert r.world.wait(r.is_held, 10.0)
     brakes = [m.brake for _, m in r.passed]
-    assert max(b for b in brakes if b < 1.0) == pytest.approx(GateConfig().emergency_decel_mps2 / 8.0)  # harder than the comfortable 2/8
-
-
-def test_odometry_jumps(rig: Make) -> None:
-    r, _ = rig()
-    r.arm()
-    r.x += 10.0
-    r.wait_for("STOP", 5.0)
-    assert "odometry jumped by 10" in r.states[-1]
+    assert max(b for b in brakes if b < 1.0) > 1.2 * GateConfig().stop_decel_mps2 / 8.0  # harder than the comfortable stop
 
 
 def test_images_late_degrades_and_recovers(rig: Make) -> None:
@@ -330,18 +339,14 @@ def test_exactly_one_publisher_and_a_second_is_refused_by_name(rig: Make) -> Non
     r.wait_for("STOP")
 
 
-def test_planner_errors_and_inactive(rig: Make) -> None:
+def test_a_reported_error_degrades_until_it_is_gone(rig: Make) -> None:
     r, _ = rig()
     r.arm()
-    r.off.add("diagnostics")
     r.diagnose(level=2, task="input", message="[bad_image] image refused")
     r.wait_for("DEGRADED", 5.0)
     assert "bad_image" in r.states[-1]
     r.diagnose(level=0, task="input")
     r.wait_for("ACTIVE", 5.0)
-    r.diagnose(state="inactive")
-    r.wait_for("STOP", 5.0)
-    assert "/planner is not active" in r.states[-1]
 
 
 def test_an_orderly_end_leaves_a_brake(rig: Make) -> None:
@@ -365,10 +370,10 @@ def test_simulated_time(rig: Make) -> None:
     r.wait_for("ACTIVE")
     r.off.add("clock")  # a simulator that waits, for somebody else: the last command answered its last tick
     time.sleep(1.5)
-    assert r.state == "ACTIVE"
+    assert r.state == "ACTIVE", r.states
     r.off.clear()
     time.sleep(0.3)
-    assert r.state == "ACTIVE"
+    assert r.state == "ACTIVE", r.states
     r.sim_ns -= 5 * NS
     r.wait_for("STOP")
     assert "the clock jumped back" in r.states[-1]
