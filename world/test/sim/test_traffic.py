@@ -114,6 +114,8 @@ def test_who_yields_lets_the_other_pass_first(kind: MapKind) -> None:
                 if c.id not in passed and ((c.lane == lane and c.s > tracks.zone(lane, other)[0]) or c.behind == lane):
                     passed[c.id] = tick
             assert touching(traffic.states()) == []
+            if len(passed) == 2 and tick > max(passed.values()) + 40:
+                break
         assert len(passed) == 2, (waits, goes, "nobody waits for ever")
         assert passed[1] < passed[0], (waits, goes)
 
@@ -142,6 +144,13 @@ def test_traffic_yields_to_an_ego_that_goes_first() -> None:
             assert state.lane_id != path[0], "it goes once the ego is through"
             tried += 1
     assert tried >= 4
+
+
+def test_ways_that_only_pass_close_by_count_as_meeting() -> None:
+    tracks = Tracks(build_map(MapSpec(kind="t_junction", seed=23)))
+    close = [(a, b) for a in tracks.ids() if tracks[a].junction is not None for b in tracks.meets(a) if b not in tracks[a].lane.conflicts]
+    assert close, "this junction has a right turn 2.6 m beside a left turn: too near for a truck"
+    assert all((b, a) in close and tracks.zone(a, b)[0] >= 0.0 for a, b in close)
 
 
 def test_four_who_wait_for_each_other_all_get_through() -> None:
@@ -175,11 +184,11 @@ def test_cars_stop_before_a_crosswalk_in_use() -> None:
 @pytest.mark.parametrize(("kind", "lanes"), [("town", 1), ("town", 2), ("crossroads", 1), ("t_junction", 2)])
 def test_nobody_touches_anybody(kind: MapKind, lanes: int) -> None:
     crossed = 0
-    for seed in (1, 2):
-        spec = MapSpec(kind=kind, lanes=lanes, seed=10 + seed)
+    for seed in (3, 4):
+        spec = MapSpec(kind=kind, lanes=lanes, seed=20)
         sim = Simulation(Scenario(name="x", map=spec, route=RouteSpec(seed=seed), traffic=TrafficSpec(vehicles=14, pedestrians=8, seed=seed)))
         start = {a.id: (a.x_m, a.y_m) for a in sim.state.actors}
-        for tick in range(round(30.0 / TICK_S)):
+        for tick in range(round(25.0 / TICK_S)):
             state = sim.step(Control(brake=1.0))
             crossed += sum(w.crossing for w in sim.pedestrians.walkers)
             if tick % 4 == 0:

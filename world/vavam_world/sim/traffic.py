@@ -21,7 +21,7 @@ from vavam_world.sim.tracks import SLOWING_MPS2, STOP_BEFORE_M, Tracks
 LOOK_M = 80.0
 PREVIEW_S = 0.4
 AT_ENTRY_M = 6.0  # crosswalks so near to a connecting lane's start are waited for before it
-RESTART_FREE_M, RESTART_FROM_EGO_M = 15.0, 50.0
+RESTART_FREE_M, RESTART_FROM_EGO_M, RESTART_SHARE = 25.0, 50.0, 0.7
 FIRM_MPS2 = 3.0  # an entry that needs more braking than this to be called off is not called off
 
 
@@ -194,7 +194,7 @@ class Traffic:
             near = any(other.s < s + RESTART_FREE_M for other in self._on.get(lane, ()))
             if not near and all(math.hypot(b[0] - x, b[1] - y) > RESTART_FROM_EGO_M for b, _ in moving):
                 car.path, car.behind, car.s, car.held = [lane], None, s, []
-                car.speed = car.temper * self.tracks[lane].speed_at(s)
+                car.speed = RESTART_SHARE * self.tracks[lane].speed_at(s)
                 self._on.setdefault(lane, []).append(car)
                 return
         car.speed, car.accel = 0.0, 0.0
