@@ -1,4 +1,4 @@
-"""What has to come from the system: a C and C++ compiler, this Python's header files, and its venv module.
+"""What has to come from the system: a C and C++ compiler, this Python's header files, its venv module, and the library the world is drawn with.
 
 Missing ones are installed where that is possible (as root, or with sudo after asking); otherwise the command is named.
 """
@@ -19,11 +19,13 @@ def missing(python: str) -> list[str]:
     probe = (
         "import importlib.util as u, os, sys, sysconfig\n"
         "print('%d.%d' % sys.version_info[:2], os.path.isfile(os.path.join(sysconfig.get_config_var('INCLUDEPY'), 'Python.h')), "
-        "bool(u.find_spec('venv') and u.find_spec('ensurepip')), sys.prefix == '/usr')"
+        "bool(u.find_spec('venv') and u.find_spec('ensurepip')), sys.prefix == '/usr', end=' ')\n"
+        # Panda3D's software renderer links libX11, though it opens no display. Tried as it will be: by this Python's loader.
+        "try:\n    import ctypes; print(bool(ctypes.CDLL('libX11.so.6')))\nexcept (ImportError, OSError):\n    print(False)\n"
     )
     env = {k: v for k, v in os.environ.items() if k not in ("LD_LIBRARY_PATH", "_ROS_WHEELS_BOOTSTRAP_COMPLETE")}
     done = subprocess.run([python, "-c", probe], check=True, capture_output=True, text=True, env=env)
-    version, headers, venv, of_system = done.stdout.split()
+    version, headers, venv, of_system, x11 = done.stdout.split()
     if of_system != "True" and "False" in (headers, venv):
         raise SystemExit(
             f"error: {python} lacks its header files or its venv module, and is not the system's own: install it completely, or name another with PYTHON="
@@ -32,6 +34,8 @@ def missing(python: str) -> list[str]:
         packages.append(f"python{version}-dev")
     if venv == "False":
         packages.append(f"python{version}-venv")
+    if x11 == "False":
+        packages.append("libx11-6")
     return packages
 
 

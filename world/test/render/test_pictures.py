@@ -13,22 +13,24 @@ from itertools import product
 import numpy as np
 import pytest
 from panda3d import core as p3
-
-from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import LABELS, TEXTURE_SETS, WEATHERS, WORLD_CAMERA, ActorState, Control, EgoState, LookSpec, MapSpec, WorldError, WorldState
-from vavam_world.render import panda
+from vavam_world.render import bodies, panda
 from vavam_world.render.meshes import LABEL
 from vavam_world.render.renderer import Renderer
 from vavam_world.roads import build_map
 
+from vavam_ros.core.contracts import ConfigError
+
 NAME = WORLD_CAMERA.name
-MAP = build_map(MapSpec(kind="crossroads", seed=2))
+WHOLE = build_map(MapSpec(kind="crossroads", seed=2))
+LANE = next(lane for lane in WHOLE.lanes.values() if lane.junction is None)
+HERE = LANE.xy_m[40]
+MAP = replace(WHOLE, props=tuple(p for p in WHOLE.props if math.hypot(p.x_m - HERE[0], p.y_m - HERE[1]) < 60.0))  # less to build: quicker
 
 
 def make_state(tick: int = 0, ahead: float = 40.0, actors: tuple[str, ...] = ("car", "pedestrian", "truck", "van")) -> WorldState:
-    lane = next(lane for lane in MAP.lanes.values() if lane.junction is None)
-    i = int(np.searchsorted(lane.s_m, ahead))
-    (x, y), yaw = lane.xy_m[i], float(lane.yaw_rad[i])
+    i = int(np.searchsorted(LANE.s_m, ahead))
+    (x, y), yaw = LANE.xy_m[i], float(LANE.yaw_rad[i])
     sizes = {"car": (4.4, 1.8, 1.45), "van": (5.2, 2.0, 2.3), "truck": (8.5, 2.5, 3.4), "pedestrian": (0.5, 0.5, 1.75)}
     c, s = math.cos(yaw), math.sin(yaw)
     made = []
@@ -65,7 +67,7 @@ def renderer() -> Iterator[Renderer]:
 
 
 def test_a_picture_depends_on_the_state_alone(renderer: Renderer) -> None:
-    for weather in ("clear", "fog", "rain"):
+    for weather in ("clear", "rain"):
         renderer.load(MAP, LookSpec(weather=weather, seed=4))
         first = renderer.render(make_state())[NAME]
         for tick, ahead in ((1, 41.3), (2, 70.0), (7, 12.0)):
@@ -157,7 +159,6 @@ def test_a_brake_light_shines(renderer: Renderer) -> None:
 
 
 def test_nothing_piles_up_over_many_scenes(renderer: Renderer) -> None:
-    small = build_map(MapSpec(kind="straight", seed=1))
     state = make_state()
 
     def nodes() -> int:
@@ -166,7 +167,7 @@ def test_nothing_piles_up_over_many_scenes(renderer: Renderer) -> None:
         return len(scene.root.find_all_matches("**")) + len(scene.label_root.find_all_matches("**"))
 
     def round_trip(seed: int) -> None:
-        renderer.load(small, LookSpec(seed=seed % 3))
+        renderer.load(MAP, LookSpec(seed=seed % 3))
         renderer.render(state)
 
     for i in range(3):
@@ -174,10 +175,10 @@ def test_nothing_piles_up_over_many_scenes(renderer: Renderer) -> None:
     before, kept = nodes(), p3.RenderState.get_num_states()
     for i in range(6):
         round_trip(i)
-    for i in range(60):
-        renderer.render(replace(make_state(i, 20.0 + i), tick=i))
+    for i in range(40):
+        renderer.render(replace(make_state(i, 20.0 + 1.5 * i), tick=i))
     after = nodes()
-    walking = 16  # one figure per phase of a stride may come to be
+    walking = 3 * bodies.PHASES  # body, shadow and its mesh of one walker, once for each phase of a stride
     assert after - before <= walking
     assert p3.RenderState.get_num_states() <= kept + 10
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from functools import lru_cache
 
 import numpy as np
 import shapely
@@ -120,21 +122,28 @@ def kerbs(area: shapely.Geometry, road: shapely.Geometry) -> Mesh:
         part = shapely.geometry.polygon.orient(part)
         for ring in (part.exterior, *part.interiors):
             xy = shapely.get_coordinates(ring)
-            near = shapely.distance(shapely.points((xy[:-1] + xy[1:]) / 2.0), road) < 0.06
-            for a, b in zip(xy[:-1][near], xy[1:][near]):
-                step = b - a
-                length = float(np.hypot(*step))
-                if length < 1e-6:
-                    continue
-                out = np.array([step[1], -step[0]]) / length
-                inner_a, inner_b = a - out * 0.14, b - out * 0.14
-                face = np.array([[*a, 0.0], [*b, 0.0], [*b, KERB_M], [*a, KERB_M]])
-                top = np.array([[*a, KERB_M], [*b, KERB_M], [*inner_b, KERB_M], [*inner_a, KERB_M]])
-                uv = np.array([[0.25, 0.25]] * 4)
-                corners = [[0, 1, 2], [0, 2, 3]]
-                parts.append(raw(face, corners, normal=np.array([*out, 0.0]), uv=uv, colour=(0.80, 0.80, 0.80), label="sidewalk"))
-                parts.append(raw(top, corners, normal=UP, uv=uv, colour=WHITE, label="sidewalk"))
+            start, step = xy[:-1], np.diff(xy, axis=0)
+            length = np.hypot(step[:, 0], step[:, 1])
+            keep = (shapely.distance(shapely.points(start + step / 2.0), road) < 0.06) & (length > 1e-6)
+            if not keep.any():
+                continue
+            a, step, length = start[keep], step[keep], length[keep, None]
+            out = np.column_stack([step[:, 1], -step[:, 0]]) / length
+            b, inner_a, inner_b = a + step, a - out * 0.14, a + step - out * 0.14
+            front = _quads(((a, 0.0), (b, 0.0), (b, KERB_M), (a, KERB_M)))
+            top = _quads(((a, KERB_M), (b, KERB_M), (inner_b, KERB_M), (inner_a, KERB_M)))
+            first = 4 * np.arange(len(a))[:, None]
+            corners = np.concatenate([first + np.array(face) for face in ((0, 1, 2), (0, 2, 3))])
+            outward = np.repeat(np.column_stack([out, np.zeros(len(out))]), 4, axis=0)
+            uv = np.array([0.25, 0.25])
+            parts.append(raw(front, corners, normal=outward, uv=uv, colour=(0.80, 0.80, 0.80), label="sidewalk"))
+            parts.append(raw(top, corners, normal=UP, uv=uv, colour=WHITE, label="sidewalk"))
     return merge(parts)
+
+
+def _quads(corners: Iterable[tuple[F64, float]]) -> F64:
+    """Four corners (N, 2) with their heights → (4·N, 3), quad by quad."""
+    return np.stack([np.column_stack([xy, np.full(len(xy), z)]) for xy, z in corners], axis=1).reshape(-1, 3)
 
 
 def shadows(props: Iterable[Prop], look: Look) -> shapely.Geometry:
@@ -171,6 +180,37 @@ def ground_plane(road_map: RoadMap) -> Iterator[tuple[Key, Mesh]]:
         for j in range(low[1] - low[1] % side, high[1] + 1, side):
             square = shapely.box(i * CHUNK_M, j * CHUNK_M, (i + side) * CHUNK_M, (j + side) * CHUNK_M)
             yield (i, j), flat(square, (i, j), GROUND_TILE_M, label="ground")
+
+
+@lru_cache(maxsize=2)
+def layers(road_map: RoadMap) -> dict[str, list[Mesh]]:
+    """Ground, road, paint and sidewalk, chunk by chunk: what of a map no look changes."""
+    chunks: dict[str, dict[Key, list[Mesh]]] = {name: defaultdict(list) for name in ("ground", "road", "paint", "sidewalk")}
+    for key, mesh in ground_plane(road_map):
+        chunks["ground"][key].append(mesh)
+    road = shapely.union_all([polygon(rings) for rings in road_map.road])
+    for key, area in by_chunk([road]):
+        chunks["road"][key].append(flat(area, key, ROAD_TILE_M, label="road"))
+    shapely.prepare(road)
+    for area, colour in paint(road_map.markings, road_map.crosswalks):
+        for key, part in by_chunk([area]):
+            chunks["paint"][key].append(flat(part, key, 1.0, colour=colour, label="marking"))
+    for key, area in by_chunk([polygon(rings) for rings in road_map.sidewalk]):
+        chunks["sidewalk"][key].append(flat(area, key, SIDEWALK_TILE_M, z_m=KERB_M, label="sidewalk"))
+        chunks["sidewalk"][key].append(kerbs(area, road))
+    return {name: [merge(cells[key]) for key in sorted(cells)] for name, cells in chunks.items()}
+
+
+def shade(road_map: RoadMap, look: Look, share: float) -> list[Mesh]:
+    """The shadows of what stands, chunk by chunk, each taking `share` of the light."""
+    near = defaultdict(list)
+    for prop in road_map.props:
+        near[key_of(prop.x_m, prop.y_m)].append(prop)
+    area = shapely.union_all([shadows(near[key], look) for key in sorted(near)])
+    chunks: dict[Key, list[Mesh]] = defaultdict(list)
+    for key, part in by_chunk([area]):
+        chunks[key].append(darkened(flat(part, key, 1.0, z_m=KERB_M, label="ground"), share))
+    return [merge(chunks[key]) for key in sorted(chunks)]
 
 
 def darkened(mesh: Mesh, share: float) -> Mesh:

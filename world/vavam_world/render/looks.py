@@ -86,10 +86,8 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, cells: int,
         yi, xi = y.astype(int), x.astype(int)
         fy, fx = (y - yi)[:, None], (x - xi)[None, :]
         fy, fx = fy * fy * (3.0 - 2.0 * fy), fx * fx * (3.0 - 2.0 * fx)
-        y1, x1 = (yi + 1) % rows, (xi + 1) % n
-        low = grid[np.ix_(yi, xi)] * (1.0 - fx) + grid[np.ix_(yi, x1)] * fx
-        high = grid[np.ix_(y1, xi)] * (1.0 - fx) + grid[np.ix_(y1, x1)] * fx
-        total += (low * (1.0 - fy) + high * fy) * 0.5**octave
+        rows_of = grid[yi] * (1.0 - fy) + grid[(yi + 1) % rows] * fy
+        total += (rows_of[:, xi] * (1.0 - fx) + rows_of[:, (xi + 1) % n] * fx) * 0.5**octave
         weight += 0.5**octave
     return np.asarray(total / weight, dtype=np.float64)
 

@@ -7,7 +7,6 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-import shapely
 from panda3d import core as p3
 
 from vavam_world.contracts import F64, LookSpec, RoadMap
@@ -61,7 +60,6 @@ class Scene:
         self.root.set_shader_off()
         self.label_root = p3.NodePath("labels")
         self._layers: dict[str, list[Mesh]] = {}
-        self._keys: dict[str, list[ground.Key]] = {}
         self._textures: dict[str, Any] = {}
         self._labelled = False
         self.atlas = texture(textures.atlas(spec.textures, spec.seed, look.lamps), "atlas")
@@ -83,26 +81,8 @@ class Scene:
             self.standing.append(Standing(whole, look, self.standing_root, ground.centre_of(key)))
 
     def _flat(self, spec: LookSpec) -> None:
-        look, road_map = self.look, self.road_map
-        chunks: dict[str, dict[ground.Key, list[Mesh]]] = {name: defaultdict(list) for name in LAYERS}
-        for key, mesh in ground.ground_plane(road_map):
-            chunks["ground"][key].append(mesh)
-        road = shapely.union_all([ground.polygon(rings) for rings in road_map.road])
-        for key, area in ground.by_chunk([road]):
-            chunks["road"][key].append(ground.flat(area, key, ground.ROAD_TILE_M, label="road"))
-        for area, colour in ground.paint(road_map.markings, road_map.crosswalks):
-            for key, part in ground.by_chunk([area]):
-                chunks["paint"][key].append(ground.flat(part, key, 1.0, colour=colour, label="marking"))
-        for key, area in ground.by_chunk([ground.polygon(rings) for rings in road_map.sidewalk]):
-            chunks["sidewalk"][key].append(ground.flat(area, key, ground.SIDEWALK_TILE_M, z_m=ground.KERB_M, label="sidewalk"))
-            chunks["sidewalk"][key].append(ground.kerbs(area, road))
-        near = defaultdict(list)
-        for prop in road_map.props:
-            near[ground.key_of(prop.x_m, prop.y_m)].append(prop)
-        shade = shapely.union_all([ground.shadows(near[key], look) for key in sorted(near)])
-        share = look.shadow or RIM_SHADE
-        for key, area in ground.by_chunk([shade]):
-            chunks["shadow"][key].append(ground.darkened(ground.flat(area, key, 1.0, z_m=ground.KERB_M, label="ground"), share))
+        look = self.look
+        self._layers = {**ground.layers(self.road_map), "shadow": ground.shade(self.road_map, look, look.shadow or RIM_SHADE)}
         self._textures = {
             "ground": texture(textures.ground(spec.textures, spec.seed), "ground"),
             "road": texture(textures.road(spec.textures, spec.seed, look.wet), "road"),
@@ -112,7 +92,6 @@ class Scene:
             parent = layer_root(self.root, name)
             if name in self._textures:
                 parent.set_texture(self._textures[name])
-            self._layers[name] = [merge(chunks[name][key]) for key in sorted(chunks[name])]
             for mesh in self._layers[name]:
                 light = look.light(mesh.normal) if name != "shadow" else np.ones_like(mesh.normal)
                 parent.attach_new_node(geom_node(mesh, rgba_of(mesh.colour * light, FLAT_ALPHA), name))
@@ -165,7 +144,7 @@ class Scene:
         for root in (self.root, self.label_root):
             root.remove_node()
         self.standing.clear()
-        self._layers.clear()
+        self._layers = {}
         self._standing_meshes.clear()
 
 
