@@ -91,9 +91,7 @@ class RightOfWay:
             places.append(s)
         return times, places
 
-    def _goes_first(
-        self, lane_id: int, meeting: Meeting, vehicles: Iterable[ActorState], now_s: float, arrives_s: float, leaves_s: float
-    ) -> bool:
+    def _goes_first(self, lane_id: int, meeting: Meeting, vehicles: Iterable[ActorState], now_s: float, arrives_s: float, leaves_s: float) -> bool:
         """Whether somebody on, or on the way to, a connecting lane with priority is where the ways meet while the ego is."""
         lane = self._lanes[lane_id]
         before = self._distance_to(lane)

@@ -21,7 +21,7 @@ _FINE = 0.35
 _N = np.linspace(-1.0, 1.0, 15)
 # How far the lane may reasonably be from what the last picture and the odometry say, as standard deviations: offset, heading, curvature, its slope, width.
 _PRIOR_SD = np.array([0.12, 0.03, 0.008, 0.0008, 0.08])
-_LOOSE_SD = np.array([0.8, 0.15, 0.03, 0.0015, 0.3])  # the same with no picture before
+_LOOSE_SD = np.array([0.8, 0.15, 0.03, 0.0003, 0.3])  # the same with no picture before
 _POINT_SD = 0.12  # of one seen piece of line
 LINE_SCORE = 0.25  # from here on a point shows paint
 
@@ -69,6 +69,8 @@ class Sighting:
 
 def find_lane(ground: GroundPicture, paint: F64, expected: LaneShape, *, tracked: bool) -> Sighting:
     """Fit the lane to a picture's paint: a coarse search around what is expected, then least squares on the paint near both lines."""
+    if not paint.any():
+        return Sighting(shape=expected, left=0.0, right=0.0)
     if tracked:
         axes = (np.linspace(-0.3, 0.3, 5), np.linspace(-0.06, 0.06, 5), np.linspace(-0.02, 0.02, 7), np.zeros(1), np.zeros(1))
     else:
@@ -79,7 +81,7 @@ def find_lane(ground: GroundPicture, paint: F64, expected: LaneShape, *, tracked
     hypotheses = start + offsets
     fit = _scores(ground, paint, hypotheses) - 0.03 * np.sum((offsets / sd) ** 2, axis=1) * (0.25 if tracked else 1.0)
     best = hypotheses[int(np.argmax(fit))]
-    for half in (_NEAR, _NEAR, _FINE, _FINE):
+    for half in (_NEAR, _NEAR, _NEAR, _FINE, _FINE, _FINE):
         best = _refined(ground, paint, best, start, sd, half)
     left, right = _support(ground, paint, best)
     names = ("offset_m", "heading_rad", "curvature_1pm", "slope_1pm2", "width_m")
@@ -127,7 +129,7 @@ def _refined(ground: GroundPicture, paint: F64, params: F64, prior: F64, prior_s
         if not seen.any():
             continue
         shift = (found * across[:, None]).sum(axis=0)[seen] / mass[seen]
-        weight = np.minimum(mass[seen], 3.0) / 3.0 / _POINT_SD**2 * 0.25  # neighbouring points are blurred into one another
+        weight = np.minimum(mass[seen], 3.0) / 3.0 / _POINT_SD**2  # neighbouring points are blurred into one another
         s = S_M[seen]
         slopes = np.stack([np.ones_like(s), s, 0.5 * s**2, s**3 / 6.0, np.full_like(s, 0.5 * side)], axis=1)
         information += (slopes * weight[:, None]).T @ slopes

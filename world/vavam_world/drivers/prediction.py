@@ -119,9 +119,7 @@ class Predictor:
         return self._chains[lane_id]
 
 
-def nearest_contact(
-    x_m: F64, y_m: F64, yaw_rad: F64, predicted: Predicted, index: I64, *, circles_x_m: tuple[float, ...], radius_m: float
-) -> F64:
+def nearest_contact(x_m: F64, y_m: F64, yaw_rad: F64, predicted: Predicted, index: I64, *, circles_x_m: tuple[float, ...], radius_m: float) -> F64:
     """(C, A, T) clearance between C ego motions, each (C, T) of the rear axle at the times `T_S[:T]`, and some actors.
 
     `index` (A,) says which actors. The ego is taken as circles along its axis, an actor as its box: exact between a circle and a box, negative in contact."""

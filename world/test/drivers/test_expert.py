@@ -1,0 +1,185 @@
+"""The privileged driver, driven through the whole loop on short scenarios, and its parts alone."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from vavam_world.contracts import F64, WORLD_CAMERA, Intruder, MapSpec, Perturbation, RouteSpec, Scenario, Trace, TrafficSpec, View, WorldError
+from vavam_world.drivers import NAMES, make
+from vavam_world.drivers.expert import Expert
+from vavam_world.drivers.frenet import RouteFrame, quintic, quintic_at
+from vavam_world.drivers.longitudinal import Lead, Manners, SpeedProfile, roll_out
+from vavam_world.drivers.loop import drive
+from vavam_world.roads import build_map, plan_route
+from vavam_world.sim.simulation import Simulation
+
+from vavam_ros.core.contracts import Command, ConfigError
+
+MANNERS = Manners()
+
+
+def scenario(**changes: object) -> Scenario:
+    values: dict[str, object] = {
+        "name": "test",
+        "map": MapSpec(kind="straight", seed=3),
+        "route": RouteSpec(length_m=110.0),
+        "traffic": TrafficSpec(parked=0.0),
+        "start_speed_mps": 8.0,
+        "cruise_mps": 8.0,
+        "time_limit_s": 40.0,
+    }
+    return Scenario(**{**values, **changes})  # type: ignore[arg-type]
+
+
+def intruded(kind: str, *, speed_mps: float = 0.0, road: str = "straight", **changes: object) -> Scenario:
+    intruder = Intruder(kind=kind, meet_s_m=55.0, speed_mps=speed_mps, **changes)  # type: ignore[arg-type]
+    return scenario(map=MapSpec(kind=road, seed=3), intruder=intruder, stop_at_end=False, time_limit_s=14.0)  # type: ignore[arg-type]
+
+
+def lateral(trace: Trace) -> F64:
+    """Offset from the route at each tick."""
+    frame = RouteFrame(plan_route(build_map(trace.scenario.map), trace.scenario.route))
+    return frame.project_all(np.array([[s.ego.x_m, s.ego.y_m] for s in trace.states]), -10.0, 200.0)[1]
+
+
+def straight_frame(limit_mps: float = 20.0) -> RouteFrame:
+    sim_map = build_map(MapSpec(kind="straight", seed=3))
+    frame = RouteFrame(plan_route(sim_map, RouteSpec(length_m=200.0)))
+    frame.speed_limit_mps[:] = limit_mps
+    return frame
+
+
+def test_names_and_options() -> None:
+    assert NAMES == ("expert", "constant_velocity", "lane_follower")
+    assert [make(n).name for n in NAMES] == list(NAMES)
+    with pytest.raises(ConfigError, match="expected one of expert"):
+        make("parrot")
+    with pytest.raises(ConfigError, match="parrot"):
+        make("expert", parrot=1)
+
+
+def test_quintic_leaves_and_arrives_as_told() -> None:
+    length = np.float64(20.0)
+    curve = quintic(np.float64(0.8), np.float64(-0.1), np.float64(0.02), np.float64(-0.5), length)
+    d, slope, bend = quintic_at(curve, np.array([0.0, 20.0, 35.0]), length)
+    np.testing.assert_allclose(d, [0.8, -0.5, -0.5], atol=1e-12)
+    np.testing.assert_allclose(slope, [-0.1, 0.0, 0.0], atol=1e-12)
+    np.testing.assert_allclose(bend, [0.02, 0.0, 0.0], atol=1e-12)
+    h = 1e-4
+    at, before, after = (quintic_at(curve, np.array([7.0 + e]), length) for e in (0.0, -h, h))
+    assert (after[0] - before[0])[0] / (2 * h) == pytest.approx(at[1][0], abs=1e-7)
+    assert (after[1] - before[1])[0] / (2 * h) == pytest.approx(at[2][0], abs=1e-7)
+
+
+def test_projection_inverts_placing_on_a_curved_route() -> None:
+    frame = RouteFrame(plan_route(build_map(MapSpec(kind="curves", seed=5)), RouteSpec(length_m=250.0)))
+    for s, d in ((12.3, 1.5), (80.7, -2.0), (170.2, 0.4)):
+        x, y, _ = frame.place(np.array([s]), np.array([d]))
+        assert frame.project(float(x[0]), float(y[0]), s + 6.0) == pytest.approx((s, d), abs=0.02)
+
+
+def test_speed_profile_slows_before_a_bend_and_rolls_within_comfort() -> None:
+    frame = RouteFrame(plan_route(build_map(MapSpec(kind="curves", seed=5)), RouteSpec(length_m=300.0)))
+    profile = SpeedProfile(frame, 14.0, MANNERS)
+    at = np.array([profile.at(float(s))[0] for s in frame.s_m])
+    assert (at**2 * np.abs(frame.curvature_1pm)).max() < 2.0
+    assert (np.diff(at**2) / 2.0).min() > -MANNERS.decel_mps2 - 0.2
+    rolled = roll_out(profile, MANNERS, 0.0, float(profile.at(0.0)[0]), 0.0, steps=300)
+    assert (rolled.speed_mps**2 * np.abs(np.interp(rolled.s_m, frame.s_m, frame.curvature_1pm))).max() < 2.0
+    assert np.abs(np.diff(rolled.accel_mps2)).max() / 0.1 <= 2 * MANNERS.jerk_mps3 + 1e-6
+
+
+def test_rolls_to_a_stop_on_the_spot() -> None:
+    profile = SpeedProfile(straight_frame(), 10.0, MANNERS)
+    rolled = roll_out(profile, MANNERS, 0.0, 10.0, 0.0, stops_m=[60.0], steps=200)
+    assert rolled.speed_mps[-1] == 0.0
+    assert rolled.s_m[-1] == pytest.approx(60.0, abs=0.4)
+    assert rolled.accel_mps2.min() > -2.5
+
+
+def test_follows_a_slower_vehicle_at_a_distance() -> None:
+    profile = SpeedProfile(straight_frame(), 12.0, MANNERS)
+    rolled = roll_out(profile, MANNERS, 0.0, 12.0, 0.0, leads=[Lead(s_m=50.0, speed_mps=6.0)], steps=300)
+    gap = 50.0 + 6.0 * 0.1 * np.arange(301) - rolled.s_m
+    assert rolled.speed_mps[-1] == pytest.approx(6.0, abs=0.2)
+    assert gap.min() > MANNERS.follow_gap_m
+    assert gap[-1] == pytest.approx(MANNERS.follow_gap_m + 6.0 * MANNERS.follow_time_s, rel=0.1)
+
+
+def test_needs_the_world() -> None:
+    sim = Simulation(scenario())
+    pose = sim.state.ego.pose(sim.state.stamp_ns)
+    with pytest.raises(WorldError, match="privileged"):
+        Expert().plan(View(stamp_ns=pose.stamp_ns, pose=pose, image=None, camera=WORLD_CAMERA, command=Command.STRAIGHT, cruise_mps=8.0))
+
+
+def test_plan_starts_at_the_rear_axle_with_the_speed_it_has() -> None:
+    sim = Simulation(scenario(start_offset_m=0.5, start_yaw_rad=0.05))
+    pose = sim.state.ego.pose(sim.state.stamp_ns)
+    path = Expert().plan(View(stamp_ns=pose.stamp_ns, pose=pose, image=None, camera=WORLD_CAMERA, command=Command.STRAIGHT, cruise_mps=8.0, world=sim))
+    ego = sim.state.ego
+    assert path.frame_id == "map"
+    assert len(path.stamps_ns) == 31
+    assert path.stamps_ns[0] == pose.stamp_ns
+    assert path.stamps_ns[-1] - path.stamps_ns[0] == 3_000_000_000
+    np.testing.assert_allclose(path.xyz_m[0], [ego.x_m, ego.y_m, 0.0], atol=0.01)
+    assert math.remainder(path.yaw_rad[0] - ego.yaw_rad, 2 * math.pi) == pytest.approx(0.0, abs=1e-3)
+    assert path.speed_mps[0] == pytest.approx(8.0, abs=0.02)
+    np.testing.assert_allclose(np.hypot(*np.diff(path.xyz_m[:, :2], axis=0).T) / 0.1, 0.5 * (path.speed_mps[1:] + path.speed_mps[:-1]), atol=0.1)
+
+
+def test_drives_a_route_and_stops_at_its_end_alike_each_time() -> None:
+    one, two = (drive(scenario(start_speed_mps=0.0), make("expert")) for _ in range(2))
+    assert one.finished == "route"
+    assert one.states[-1].ego.speed_mps < 0.3
+    assert one.states == two.states
+    accel = np.array([s.ego.accel_mps2 for s in one.states])
+    assert accel.min() > -2.6
+    assert accel.max() < 1.8
+
+
+def test_comes_back_from_a_push_smoothly() -> None:
+    trace = drive(scenario(perturbations=(Perturbation(at_s=2.0, lateral_m=1.0, yaw_rad=0.06),)), make("expert"))
+    d = lateral(trace)
+    assert trace.finished == "route"
+    assert abs(d[38]) < 0.05
+    assert d[41] > 0.9
+    assert np.abs(d[40 + 70 :]).max() < 0.15  # 3.5 s later
+    assert d.min() > -0.25
+    sideways = np.array([s.ego.speed_mps * s.ego.yaw_rate_radps for s in trace.states])
+    assert np.abs(sideways).max() < 2.5
+
+
+@pytest.mark.parametrize(
+    "make_it",
+    [
+        lambda: intruded("stationary", offset_m=0.5, angle_rad=0.3),
+        lambda: intruded("frontal", speed_mps=6.0),
+        lambda: intruded("side", speed_mps=5.0, angle_rad=0.2),
+        lambda: intruded("side", speed_mps=4.0, from_left=False, road="curves"),
+    ],
+    ids=["stationary", "frontal", "side", "side on a curve"],
+)
+def test_avoids_what_doing_nothing_hits(make_it: object) -> None:
+    run = make_it()  # type: ignore[operator]
+    if run.map.kind == "straight":
+        nothing = drive(run, make("constant_velocity"))
+        assert nothing.finished == "collision"
+        assert nothing.collisions[0].with_id == 1
+    assert drive(run, make("expert")).collisions == ()
+
+
+def test_steers_around_one_who_comes_head_on() -> None:
+    trace = drive(intruded("frontal", speed_mps=6.0), make("expert"))
+    assert trace.finished == "route"
+    assert np.abs(lateral(trace)).max() > 1.5
+    assert np.abs(lateral(trace))[-10:].max() < 0.4
+
+
+def test_turns_at_a_junction_among_traffic() -> None:
+    run = scenario(map=MapSpec(kind="crossroads", seed=2), route=RouteSpec(turns=("left",), length_m=140.0), traffic=TrafficSpec(vehicles=6, pedestrians=3))
+    trace = drive(run, make("expert"))
+    assert trace.finished == "route"
+    assert trace.collisions == ()
