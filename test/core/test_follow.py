@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vavam_ros.core.contracts import F64, NS_PER_S, ConfigError, DensePath, EgoPose, InputError, Waiting, WaitReason
-from vavam_ros.core.follow import CarlaActuation, DriveCommand, FollowConfig, carla_control, carla_motion, dense_path, follow
+from vavam_ros.core.contracts import F64, NS_PER_S, ConfigError, DensePath, EgoPose, Waiting, WaitReason
+from vavam_ros.core.follow import CarlaActuation, DriveCommand, FollowConfig, carla_control, carla_motion, follow
 from vavam_ros.core.geometry import planar_T
 
 _spec = importlib.util.spec_from_file_location("follow_world", Path(__file__).with_name("follow_world.py"))
@@ -320,41 +320,3 @@ def test_an_old_or_future_previous_command_does_not_hold_the_next_back() -> None
     for stamp in (START_NS, START_NS + 3 * NS_PER_S):
         previous = DriveCommand(stamp_ns=stamp, steer_rad=0.6, speed_mps=8.0, accel_mps2=-6.0, curvature_1pm=0.2, reason="path")
         assert abs(command_of(path, pose, previous).steer_rad) < 0.05
-
-
-# ── rows of a message ────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def test_rows_of_a_raw_plan_are_placed_densified_and_timed() -> None:
-    """Six waypoints half a second apart in the ego frame, on a circle: within centimetres of it, with its speed, in the odometry frame."""
-    line, T = circle(30.0, 8.0), planar_T(100.0, -50.0, 2.0)
-    t = np.arange(1, 7) * 0.5
-    stamps = START_NS + np.round(t * NS_PER_S).astype(np.int64)
-    path = dense_path(START_NS, "map", stamps, np.column_stack([line(t), np.zeros(6)]), T_frame_ego=T, start_velocity_mps=np.array([8.0, 0.0]))
-    assert path.frame_id == "map"
-    assert path.stamps_ns[0] == START_NS
-    assert path.stamps_ns[-1] == stamps[-1]
-    assert len(path.stamps_ns) == 31
-    truth = line((path.stamps_ns - START_NS) / NS_PER_S) @ T[:2, :2].T + T[:2, 3]
-    assert np.abs(path.xyz_m[:, :2] - truth).max() < 0.03
-    assert np.abs(path.speed_mps - 8.0).max() < 0.15
-    assert path.yaw_rad[0] == pytest.approx(2.0, abs=0.01)
-
-
-def test_dense_rows_are_taken_as_they_are() -> None:
-    given = path_of(s_curve(8.0, 1.5, 50.0), 3.0)
-    path = dense_path(given.stamp_ns, "map", given.stamps_ns, given.xyz_m)
-    assert np.array_equal(path.xyz_m, given.xyz_m)
-    assert np.array_equal(path.stamps_ns, given.stamps_ns)
-    assert np.abs(path.speed_mps - given.speed_mps).max() < 0.1
-    assert np.abs(path.yaw_rad - given.yaw_rad).max() < 0.02
-
-
-@pytest.mark.parametrize(
-    ("stamps", "xy"),
-    [([0], [[0, 0]]), ([0, 0], [[0, 0], [1, 0]]), ([0, 1], [[0, 0], [math.nan, 0]]), ([0, 1], [[0, 0], [500, 0]]), ([1, 0], [[0, 0], [1, 0]])],
-)
-def test_rows_that_cannot_be_meant_are_refused(stamps: list[int], xy: list[list[float]]) -> None:
-    rows = np.column_stack([np.array(xy, dtype=np.float64), np.zeros(len(xy))])
-    with pytest.raises(InputError, match="path:"):
-        dense_path(START_NS, "map", START_NS + np.array(stamps, dtype=np.int64) * NS_PER_S, rows)
