@@ -89,11 +89,12 @@ class Drive:
 
 def record_drive(job: DriveJob) -> Drive:
     """Drive, then draw and write: in a worker process."""
-    trace = drive(job.scenario, make("expert"))
+    driven: list[Simulation] = []
+    trace = drive(job.scenario, make("expert"), on_tick=lambda sim, *_: None if driven else driven.append(sim))
     usable = trace.finished in USABLE and len(trace.states) > 1
-    sim = Simulation(job.scenario)
     pictures, digest, size = 0, "", 0
     if usable:
+        sim = driven[0]
         renderer = studio(sim.road_map, job.scenario.look, WORLD_CAMERA, job.backend)
         pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, vehicle=sim.vehicle, labels=job.labels)
         digest, size = sha256_of(job.path), job.path.stat().st_size

@@ -14,7 +14,7 @@ import cv2
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import make
-from vavam_world.drivers.loop import drive
+from vavam_world.drivers.loop import OnTick, drive
 from vavam_world.render.renderer import Renderer
 from vavam_world.report import figures
 from vavam_world.report.film import VIDEO_CAMERA, Film, write_film
@@ -74,9 +74,9 @@ class Run:
         return not score.success if self.kind == "route" else score.collided or score.off_road or score.finished == "driver_error"
 
 
-def do_run(job: RunJob) -> Run:
-    """Drive, score, draw, and write the run's JSON."""
-    trace = drive_job(job)
+def do_run(job: RunJob, on_tick: OnTick | None = None) -> Run:
+    """Drive, score, draw, and write the run's JSON. `on_tick` is the loop's."""
+    trace = drive_job(job, on_tick)
     sim = Simulation(job.scenario)
     score = score_run(trace, sim.road_map, sim.route, sim.lanes, vehicle=sim.vehicle)
     run = Run(suite=job.suite, split=job.split, kind=job.kind, suite_sha256=job.suite_sha256, score=score, media={})
@@ -86,13 +86,13 @@ def do_run(job: RunJob) -> Run:
     return run
 
 
-def drive_job(job: RunJob) -> Trace:
+def drive_job(job: RunJob, on_tick: OnTick | None = None) -> Trace:
     """The run alone. A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
     driver: Driver = make(job.driver)
     renderer = None
     if driver.needs_image:
         renderer = studio(Simulation(job.scenario).road_map, job.scenario.look, WORLD_CAMERA, job.backend)
-    return drive(job.scenario, driver, renderer=renderer, latency_ticks=job.latency_ticks)
+    return drive(job.scenario, driver, renderer=renderer, latency_ticks=job.latency_ticks, on_tick=on_tick)
 
 
 def do_nothing(job: RunJob) -> float | None:

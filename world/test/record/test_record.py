@@ -1,0 +1,166 @@
+"""Recordings: the bag says what the world did, `vavam replay` reads it, and an ended recording goes on."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from vavam_world.contracts import LABELS, START_NS, TICK_NS, U8, WORLD_CAMERA, Control, EgoState, MapSpec, RouteSpec, Scenario, Trace, Vehicle, WorldState
+from vavam_world.record import bag, drives
+from vavam_world.record.drives import MANIFEST, Drive, DriveJob, RecordConfig, record
+from vavam_world.roads import build_map, plan_route
+from vavam_world.roads.route_tools import pose_at
+from vavam_world.scenarios.drives import drive_scenario
+from vavam_world.scenarios.families import HELD_OUT, families_of
+
+from vavam_ros.bags import BagReader
+from vavam_ros.cli import replay
+from vavam_ros.core.artifact import random_artifact
+from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.geometry import shift_origin
+from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
+from vavam_ros.replay import messages
+
+SCENARIO = Scenario(name="drive/0/000000", map=MapSpec(kind="curves", seed=3), route=RouteSpec(length_m=150.0, seed=1))
+TINY = ModelSpec(
+    name="tiny",
+    video=VideoSpec(width=64, layers=2, head_size=32, vocabulary=65, grid_h=9, grid_w=16, mup_base_width=32),
+    action=ActionSpec(width=32, mup_base_width=16),
+)
+
+
+class Painter:
+    """Stands in for a renderer: the tick as a grey level, and one class per column."""
+
+    def render(self, state: WorldState) -> dict[str, U8]:
+        return {WORLD_CAMERA.name: np.full((144, 256, 3), 40 + state.tick, np.uint8)}
+
+    def labels(self, state: WorldState, camera_name: str) -> U8:
+        assert camera_name == WORLD_CAMERA.name
+        return np.tile((np.arange(256) % len(LABELS)).astype(np.uint8), (144, 1))
+
+
+@lru_cache(maxsize=1)
+def trace() -> Trace:
+    route = plan_route(build_map(SCENARIO.map), SCENARIO.route)
+    states = []
+    for i in range(121):
+        x, y, yaw = pose_at(route, 5.0 + 0.4 * i)
+        ego = EgoState(x_m=x, y_m=y, yaw_rad=yaw, speed_mps=8.0, accel_mps2=0.0, yaw_rate_radps=0.1, steer_rad=0.0, control=Control())
+        states.append(WorldState(tick=i, stamp_ns=START_NS + i * TICK_NS, ego=ego, actors=()))
+    return Trace(scenario=SCENARIO, driver="expert", states=tuple(states), plans=(), collisions=(), finished="time")
+
+
+def write(path: Path, *, labels: bool = False) -> int:
+    return bag.write_drive(path, trace(), plan_route(build_map(SCENARIO.map), SCENARIO.route), WORLD_CAMERA, Painter(), labels=labels)
+
+
+def test_the_bag_holds_what_the_world_did(tmp_path: Path) -> None:
+    assert write(tmp_path / "d.mcap", labels=True) == 61
+    with BagReader(tmp_path / "d.mcap") as reader:
+        counts = {t.name: t.count for t in reader.topics.values()}
+        assert counts[bag.ODOMETRY_TOPIC] == 61
+        assert counts[bag.IMAGE_TOPIC] == counts[bag.CAMERA_INFO_TOPIC] == counts[bag.COMMAND_TOPIC] == counts[bag.LABEL_TOPIC] == 61
+        assert reader.topics[bag.ROUTE_TOPIC].latched
+        assert reader.topics["/tf_static"].latched
+        odometry = [messages.odometry_from(reader.decode(m)) for m in reader.messages([bag.ODOMETRY_TOPIC])]
+        for sample, state in zip(odometry[::40], trace().states[::40], strict=True):
+            axle = shift_origin(sample, -Vehicle().actor_origin_x_m)  # as the nodes do it
+            assert np.allclose(axle.T_odom_ego[:2, 3], (state.ego.x_m, state.ego.y_m), atol=1e-9)
+            assert np.allclose(axle.linear_mps, (8.0, 0.0, 0.0), atol=1e-9)
+        label = next(reader.messages([bag.LABEL_TOPIC]))
+        classes = cv2.imdecode(np.asarray(reader.decode(label).data), cv2.IMREAD_UNCHANGED)
+        assert np.array_equal(classes, Painter().labels(trace().states[0], WORLD_CAMERA.name))
+        image = messages.image_from(reader.decode(next(reader.messages([bag.IMAGE_TOPIC]))), messages.COMPRESSED_IMAGE)
+        assert abs(int(image.rgb[70, 100, 0]) - 40) <= 1
+        mount = messages.transforms_from(reader.decode(next(reader.messages(["/tf_static"]))))[bag.CAMERA_FRAME]
+        assert mount[0] == bag.ROLE
+        assert np.allclose(mount[1][:3, 3], (1.70 - 1.4, 0.0, 1.51))
+        assert np.allclose(mount[1][:3, 2], (1.0, 0.0, 0.0))  # the optical axis looks ahead
+
+
+def test_vavam_replay_reads_it(tmp_path: Path) -> None:
+    write(tmp_path / "d.mcap")
+    random_artifact(tmp_path / "model", TINY, camera=WORLD_CAMERA.name)
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    words = [str(tmp_path / "d.mcap"), "--model", str(tmp_path / "model"), "--out", str(tmp_path / "plans.mcap"), "--device", "cpu", "--samples", "2"]
+    result = replay.replay(parser.parse_args([*words, f"--rear-axle-x-m={-Vehicle().actor_origin_x_m}"]))
+    assert result.tally.plans == 13  # 6 s at 2 Hz
+    assert result.log.canonical
+    assert result.evaluation is not None
+    assert result.evaluation.scores[-1].count > 0
+
+
+def fake_drive(job: DriveJob) -> Drive:
+    if job.index == 1:
+        raise RuntimeError("the disk is full")
+    usable = job.index != 2
+    if usable:
+        job.path.write_bytes(b"x" * (10 + job.index))
+    return Drive(
+        index=job.index,
+        file=job.path.name if usable else None,
+        sha256="",
+        bytes=10 + job.index,
+        seconds=8.0 if usable else 2.0,
+        pictures=80,
+        distance_m=50.0,
+        finished="time" if usable else "collision",
+        detail="",
+        seed=job.scenario.map.seed,
+        scenario=job.scenario.to_dict(),
+    )
+
+
+def test_a_recording_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[int] = []
+
+    def counted(job: DriveJob) -> Drive:
+        done.append(job.index)
+        return fake_drive(job)
+
+    monkeypatch.setattr(drives, "record_drive", counted)
+    config = RecordConfig(out=tmp_path, drives=4, seconds=8.0, workers=0, exclude=tuple(sorted(HELD_OUT)))
+    manifest = record(config)
+    assert done == [0, 1, 2, 3]
+    assert manifest["totals"] | {"bytes": 0} == {
+        "drives": 2,
+        "left_out": 2,
+        "ends": {"time": 2, "error": 1, "collision": 1},
+        "seconds": 16.0,
+        "pictures": 160,
+        "distance_m": 100.0,
+        "bytes": 0,
+    }
+    (tmp_path / "drive-000003.mcap").write_bytes(b"half")
+    (tmp_path / "drive-000009.mcap.partial-x1").mkdir()
+    done.clear()
+    record(config)
+    assert done == [1, 3]  # the one that failed, and the one whose bag is not whole; what collided is not driven again
+    assert not list(tmp_path.glob("*.partial*"))
+    with pytest.raises(ConfigError, match="the same settings, or another folder"):
+        record(RecordConfig(out=tmp_path, drives=4, seconds=9.0, workers=0))
+    assert json.loads((tmp_path / MANIFEST).read_text())["drives"][2]["scenario"]["name"] == "drive/0/000002"
+
+
+def test_hours_are_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drives, "record_drive", fake_drive)
+    manifest = record(RecordConfig(out=tmp_path, hours=30.0 / 3600.0, seconds=8.0, workers=0, exclude=tuple(sorted(HELD_OUT))))
+    assert manifest["totals"]["seconds"] == 32.0  # four drives of 8 s; two more gave nothing
+    with pytest.raises(ConfigError, match="one of the two: --drives or --hours"):
+        RecordConfig(out=tmp_path)
+
+
+def test_drives_are_their_number_and_leave_families_out() -> None:
+    found = [drive_scenario(0, i, seconds=20.0, perturb=True) for i in range(6)]
+    assert not any(families_of(s) & HELD_OUT for s in found)
+    assert found[3] == drive_scenario(0, 3, seconds=20.0, perturb=True)
+    assert len({s.map.seed for s in found}) == 6
+    assert found[3].map.seed != drive_scenario(1, 3, seconds=20.0).map.seed
+    assert all(s.perturbations for s in found)
