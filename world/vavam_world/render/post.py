@@ -32,7 +32,7 @@ class Developer:
     def picture(self, bgra: U8, tick: int) -> U8:
         """(H·scale, W·scale, 4) BGRA, lower row first → (H, W, 3) RGB, upper row first."""
         alpha = cv2.extractChannel(bgra, 3)
-        on_ground = cv2.inRange(alpha, GROUND_FROM, 255)  # type: ignore[call-overload]
+        on_ground = cv2.inRange(alpha, GROUND_FROM, 255)
         cv2.copyTo(self.ground, on_ground, alpha)
         # Haze goes on before the averaging: an edge between near and far has no haze of its own.
         share: npt.NDArray[np.float32] = alpha.astype(np.float32) * np.float32(1.0 / MAX_HAZE)
