@@ -12,7 +12,7 @@ from vavam_world.contracts import TICK_S, U8, Backend, Scenario
 from vavam_world.drivers import NAMES
 from vavam_world.report.page import Evaluation, outcome, write_page
 from vavam_world.report.run import RunJob, check_drivers, close_studio, do_nothing, do_run
-from vavam_world.scenarios.suites import SPLITS, Suite, check_frozen, suite
+from vavam_world.scenarios.suites import SPLITS, Split, Suite, check_frozen, suite
 from vavam_world.scoring.ncap import ncap_score, ncap_table
 from vavam_world.scoring.routes import route_table
 from vavam_world.sim.simulation import Simulation
@@ -28,9 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, default=Path("out/drive"), help="folder of video and report (default %(default)s)")
 
 
-def find(name: str, split: str) -> tuple[Suite, Scenario]:
+def find(name: str, split: Split) -> tuple[Suite, Scenario]:
     """A scenario by its name. Raises ConfigError with some that are there."""
-    among = suite(name.split("/")[0], split)  # type: ignore[arg-type]  argparse has checked it
+    among = suite(name.split("/")[0], split)
     for scenario in among.scenarios:
         if scenario.name == name:
             return among, scenario

@@ -12,6 +12,7 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path as MplPath
+from matplotlib.patheffects import withStroke
 
 from vavam_world.contracts import F64, TICK_S, RoadMap, Route, Trace, Vehicle, WorldState
 from vavam_world.report import palette
@@ -141,7 +142,17 @@ def _polygon(corners: F64, colour: palette.Rgb, alpha: float, order: int) -> Pat
 def _time(axes: Axes, corners: F64, state: WorldState, trace: Trace, colour: palette.Rgb) -> None:
     t = (state.tick - trace.states[0].tick) * TICK_S
     x, y = corners.mean(axis=0)
-    axes.annotate(f"{t:.1f} s", (x, y), xytext=(0, 13), textcoords="offset points", fontsize=7.5, ha="center", color=hex_of(colour), zorder=9)
+    axes.annotate(
+        f"{t:.1f} s",
+        (x, y),
+        xytext=(0, 12),
+        textcoords="offset points",
+        fontsize=8,
+        ha="center",
+        color=hex_of(colour),
+        zorder=9,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],
+    )
 
 
 def over_time(trace: Trace, route: Route) -> bytes:

@@ -89,13 +89,13 @@ class Film:
     def _strip(self, draw: ImageDraw.ImageDraw, state: WorldState, command: str) -> None:
         ego, top = state.ego, CAMERA_H
         t = (state.tick - self.trace.states[0].tick) * TICK_S
-        draw.text((16, top + 12), self.trace.scenario.name, fill=palette.INK, font=_font(15, bold=True))
+        draw.text((16, top + 12), self.trace.scenario.name, fill=palette.INK, font=_font(14, bold=True))
         draw.text((16, top + 36), self.trace.driver.replace("_", " "), fill=palette.SOFT, font=_font(14))
         draw.text((16, top + 66), f"{t:5.1f} s", fill=palette.SOFT, font=_font(14))
-        draw.text((280, top + 10), f"{3.6 * ego.speed_mps:.0f}", fill=palette.INK, font=_font(34, bold=True), anchor="ra")
-        draw.text((286, top + 30), "km/h", fill=palette.SOFT, font=_font(13))
+        draw.text((314, top + 10), f"{3.6 * ego.speed_mps:.0f}", fill=palette.INK, font=_font(34, bold=True), anchor="ra")
+        draw.text((320, top + 30), "km/h", fill=palette.SOFT, font=_font(13))
         cruise = self.trace.scenario.cruise_mps
-        self._bar(draw, (220, top + 66, 330), ego.speed_mps / (1.5 * cruise), palette.EGO, f"cruise {3.6 * cruise:.0f}")
+        self._bar(draw, (250, top + 66, 360), ego.speed_mps / (1.5 * cruise), palette.EGO, f"cruise {3.6 * cruise:.0f}")
         draw.text((400, top + 12), "steering", fill=palette.SOFT, font=_font(13))
         draw.text((600, top + 12), f"{np.degrees(ego.steer_rad):+.1f}°", fill=palette.INK, font=_font(13), anchor="ra")
         self._centred_bar(draw, (400, top + 32, 600), -ego.steer_rad / self.vehicle.max_steer_rad)
