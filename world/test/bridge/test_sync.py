@@ -32,6 +32,20 @@ def test_a_plan_is_awaited_each_half_second_whatever_else_comes() -> None:
     assert planned == [0, 10, 20, 30, 40, 50]
 
 
+def test_an_answer_before_the_picture_counts_within_its_tick() -> None:
+    lockstep = Lockstep(Awaits(samples=True, followed=True))
+    lockstep.new_tick()
+    lockstep.followed_came(stamp(0))
+    lockstep.image_goes_out(stamp(0))
+    assert lockstep.outstanding("plan") == (("samples", stamp(0)),)
+    lockstep.samples_came(stamp(0))
+    lockstep.followed_came(stamp(10))  # nobody can know that one: by the next tick it is forgotten
+    lockstep.new_tick()
+    for tick in range(2, 12, 2):
+        lockstep.image_goes_out(stamp(tick))
+    assert lockstep.outstanding("plan") == (("followed", stamp(10)), ("samples", stamp(10)))
+
+
 def test_plans_are_awaited_from_a_time_on_and_tokens_before() -> None:
     lockstep = Lockstep(Awaits(tokens=True, samples=True, plans_from_ns=stamp(10)))
     lockstep.image_goes_out(stamp(0))

@@ -25,6 +25,7 @@ from vavam_world.sim.simulation import Simulation
 
 CONTROL_WAIT_S = 1.0  # the bridge's, with synchronous_mode_wait_for_vehicle_control_command
 BEHIND_EVERY_S = 5.0
+REPEAT_AFTER_S = 1.0  # then after 3, 9, 27 s
 
 
 class Camera(Protocol):
@@ -64,7 +65,7 @@ class Run:
         self._patience = Patience(self._p.number("answer_timeout_s"))
         self.recording = Recording(self.sim.state)
         self.finished, self.detail = "interrupted", ""
-        self.timeouts = 0
+        self.timeouts = self.repeats = 0
         self._waited_s = self._worst_wait_s = 0.0
         self._began = time.monotonic()
         self._next_behind_s = 0.0
@@ -82,6 +83,7 @@ class Run:
 
     def _play(self) -> str:
         node = self._node
+        self._send_latched()
         if node.lock_step:
             self._await_peers()
         self._began = time.monotonic()
@@ -95,7 +97,7 @@ class Run:
             if not first:
                 self._step()
             reason = self.sim.finished()
-            self._tick(first)
+            self._tick()
             first = False
             if reason is not None and not self._p.flag("run_on"):
                 self.finished = reason
@@ -122,22 +124,22 @@ class Run:
             self._autopilot = Autopilot(self.sim)
         return self._autopilot.control()
 
-    def _tick(self, first: bool) -> None:
+    def _send_latched(self) -> None:
+        """Before the first tick, so that who needs the vehicle's geometry to answer odometry has it in time."""
+        node, state = self._node, self.sim.state
+        node.send("world_info", messages.world_info(node.scenario.map))
+        node.send("vehicle_info", messages.vehicle_info(node.vehicle, node.role, node.objects.vehicle_type))
+        node.send("waypoints", messages.waypoints(self.sim.route, state.stamp_ns))
+
+    def _tick(self) -> None:
         node, state = self._node, self.sim.state
         if self._priming and state.tick * TICK_S >= self._p.number("prime_s"):
             self._priming = False
             node.prime(False)
-        with node.changed:
-            node.tick, node.stamp_ns = state.tick, state.stamp_ns
-            node.lockstep.new_tick()
-            self._heard = node.control_count
+        self._heard = node.begin_tick(state.tick, state.stamp_ns)
         node.outbox.begin(state.tick)
         node.say_status(node.run_state.running)
         node.send("clock", messages.clock(state.stamp_ns))
-        if first:
-            node.send("world_info", messages.world_info(node.scenario.map))
-            node.send("vehicle_info", messages.vehicle_info(node.vehicle, node.role, node.objects.vehicle_type))
-            node.send("waypoints", messages.waypoints(self.sim.route, state.stamp_ns))
         self._send_vehicle(state)
         if node.lock_step:
             self._await("control")
@@ -195,9 +197,13 @@ class Run:
             if not asked:
                 return
             began = time.monotonic()
-            end = began + self._patience.seconds(asked)
+            end, repeat_at = began + self._patience.seconds(asked), began + REPEAT_AFTER_S
             while node.lockstep.outstanding(phase) and node.alive() and (left_s := end - time.monotonic()) > 0.0:
                 node.changed.wait(min(WAIT_SLICE_S, left_s))
+                if time.monotonic() >= repeat_at and node.lockstep.outstanding(phase):
+                    repeat_at += 2.0 * (repeat_at - began)
+                    self.repeats += 1
+                    node.repeat()
             missing = node.lockstep.outstanding(phase)
             if missing:
                 node.lockstep.give_up(phase)
@@ -259,6 +265,7 @@ class Run:
             "wall_s": round(wall_s, 3),
             "mode": self._p.text("mode"),
             "timeouts": self.timeouts,
+            "repeats": self.repeats,
             "waited_s": round(self._waited_s, 3),
             "worst_wait_s": round(self._worst_wait_s, 3),
             "behind_s": round(self._pace.behind_s, 3),

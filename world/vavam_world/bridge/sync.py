@@ -43,12 +43,14 @@ class Lockstep:
         self.awaits = awaits
         self._token_gate, self._plan_gate = RateGate(awaits.tokenize_rate_hz), RateGate(awaits.plan_rate_hz)
         self._due: set[tuple[Answer, int]] = set()
+        self._early: set[tuple[Answer, int]] = set()  # of this tick, before its picture: who plans from odometry does not wait for that
         self.suspended = False  # a person or the autopilot drives: no control is owed
         self.control_settled = False  # the awaited control of this tick has come
 
     def new_tick(self) -> None:
         """A tick begins."""
         self.control_settled = False
+        self._early.clear()
 
     def odometry_goes_out(self, stamp_ns: int) -> None:
         """Odometry with this stamp is about to be published."""
@@ -66,20 +68,25 @@ class Lockstep:
             self._due.add(("tokens", stamp_ns))
         if planned and stamp_ns >= self.awaits.plans_from_ns:
             self._due |= {(what, stamp_ns) for what in ("samples", "followed") if getattr(self.awaits, what)}
+        self._due -= self._early
 
     def tokens_came(self, stamp_ns: int) -> None:
         """FrameTokens came."""
-        self._due.discard(("tokens", stamp_ns))
+        self._came("tokens", stamp_ns)
 
     def samples_came(self, stamp_ns: int, *, valid: bool = True) -> None:
         """TrajectorySamples came. An invalid plan is not followed, and so not acknowledged, unless the planner publishes such."""
-        self._due.discard(("samples", stamp_ns))
+        self._came("samples", stamp_ns)
         if not valid and not self.awaits.followed_when_invalid:
-            self._due.discard(("followed", stamp_ns))
+            self._came("followed", stamp_ns)
 
     def followed_came(self, stamp_ns: int) -> None:
         """The follower has taken a path in."""
-        self._due.discard(("followed", stamp_ns))
+        self._came("followed", stamp_ns)
+
+    def _came(self, what: Answer, stamp_ns: int) -> None:
+        self._early.add((what, stamp_ns))
+        self._due.discard((what, stamp_ns))
 
     def control_came(self, stamp_ns: int) -> bool:
         """A control came; stamp 0 for one that has none. True: it is the one that was awaited."""

@@ -65,6 +65,7 @@ class WorldNode(Node):
         self.outbox = Outbox(self._publish, injector)
         self.tick, self.stamp_ns = 0, START_NS
         self.plans: list[Any] = []
+        self._this_tick: list[Sent] = []  # what can be said again
         self._late: Control | None = None  # the newest control that had not the awaited stamp
         camera = p.text("model_camera") or (self.objects.cameras[0].id if self.objects.cameras else "")
         self.model_image = TOPICS["image"].full(self.role, camera)
@@ -155,6 +156,28 @@ class WorldNode(Node):
                     self.lockstep.odometry_goes_out(at_ns)
                 elif sent.kind == "image" and sent.topic == self.model_image:
                     self.lockstep.image_goes_out(at_ns, answered=sent.answered)
+        if sent.answered and self.lock_step:
+            self._this_tick.append(sent)
+        self._to_topic(sent)
+
+    def begin_tick(self, tick: int, at_ns: int) -> int:
+        """A tick begins. Returns how many controls have come so far."""
+        with self.changed:
+            self.tick, self.stamp_ns = tick, at_ns
+            self._this_tick.clear()
+            self.lockstep.new_tick()
+            return self.control_count
+
+    def repeat(self) -> None:
+        """Publish what this tick has published again: a subscriber that listens with best effort, or had not found the world yet, may have lost it.
+
+        A message with a stamp that is known already changes nothing for those that have it."""
+        for sent in self._this_tick:
+            self._to_topic(sent)
+
+    def _to_topic(self, sent: Sent) -> None:
+        if not self.alive():
+            return
         try:
             self._topic_publishers[sent.topic].publish(sent.message)
         except RuntimeError:  # rclpy's errors descend from it
