@@ -33,7 +33,7 @@ CAMERAS = (
         name="skew", width=320, height=200, fx=190.0, fy=240.0, cx=131.0, cy=118.0, x_m=1.2, y_m=0.4, z_m=1.9, roll_rad=0.06, pitch_rad=0.11, yaw_rad=-0.2
     ),
 )
-MARKS = ((9.0, 0.0), (8.0, -3.0), (14.0, 4.0), (22.0, -5.0))  # ahead, left of the ego
+MARKS = ((9.0, 0.0), (8.0, -3.0), (14.0, 4.0), (18.0, -1.5))  # ahead, left of the ego
 SIDE = 0.9
 
 
