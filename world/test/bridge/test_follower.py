@@ -18,7 +18,7 @@ from vavam_world.bridge.stamps import header_msg, stamp_ns
 from vavam_world.contracts import START_NS, TICK_NS, MapSpec, RouteSpec, Scenario
 
 pytestmark = pytest.mark.ros
-SCENARIO = Scenario(name="follow", map=MapSpec(kind="curves"), route=RouteSpec(length_m=200.0), start_speed_mps=5.0, cruise_mps=6.0, time_limit_s=6.0)
+SCENARIO = Scenario(name="follow", map=MapSpec(kind="curves"), route=RouteSpec(length_m=200.0), start_speed_mps=5.0, cruise_mps=6.0, time_limit_s=3.5)
 SPEED_MPS = 6.0
 
 
@@ -71,8 +71,8 @@ def test_follower_node_drives_along_the_route_the_same_way_twice(start_world: An
         digests.append(result["digest"])
     assert digests[0] == digests[1]
     trace = load_trace(tmp_path / "a.npz")
-    assert len(trace.plans) == 13
+    assert len(trace.plans) == 8
     assert trace.states[-1].ego.speed_mps == pytest.approx(SPEED_MPS, abs=0.6)
-    assert result["route_s_m"] > 30.0
+    assert result["route_s_m"] > 20.0
     with np.load(tmp_path / "a.npz") as data:
         assert set(data["sources"][15:].tolist()) == {1}  # after priming, only what came over the topic

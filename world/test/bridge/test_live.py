@@ -6,6 +6,7 @@ import json
 import math
 import random
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def test_lock_step_is_the_same_twice_bit_for_bit(start_world: Any, make_side: An
         route=RouteSpec(turns=("left",), length_m=150.0),
         traffic=TrafficSpec(vehicles=4, pedestrians=2),
         start_speed_mps=4.0,
-        time_limit_s=4.0,
+        time_limit_s=2.5,
     )
     side = make_side(kinds=("odometry", "image"))
     Follower(side, stale=0.3)
@@ -114,10 +115,11 @@ def test_it_can_go_on_without_answers_and_keeps_the_last_control(start_world: An
     side = make_side("hero", kinds=("odometry",))
     Follower(side, controls=5)
     result = tmp_path / "result.json"
-    process = start(start_world, EMPTY, objects_definition_file=no_cameras, answer_timeout_s=0.3, on_timeout="continue", result_file=result)
+    scenario = replace(EMPTY, time_limit_s=0.5)
+    process = start(start_world, scenario, objects_definition_file=no_cameras, answer_timeout_s=0.3, on_timeout="continue", result_file=result)
     assert process.wait(30.0) == 0
     values = json.loads(result.read_text())
-    assert (values["finished"], values["ticks"], values["timeouts"]) == ("time", 20, 16)
+    assert (values["finished"], values["ticks"], values["timeouts"]) == ("time", 10, 6)
     with np.load(tmp_path / "result.npz") as trace:
         assert (trace["controls"][4:] == trace["controls"][4]).all()
 
