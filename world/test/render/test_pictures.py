@@ -186,6 +186,9 @@ def test_nothing_piles_up_over_many_scenes(renderer: Renderer) -> None:
 def test_one_renderer_at_a_time_and_named_cameras(renderer: Renderer) -> None:
     with pytest.raises(WorldError, match="one at a time"):
         Renderer(MAP, LookSpec(), [WORLD_CAMERA])
+    with pytest.raises(ConfigError, match="weather: got 'hail', expected one of clear"):
+        renderer.load(MAP, LookSpec(weather="hail"))
+    renderer.load(MAP, LookSpec())
     with pytest.raises(ConfigError, match="got camera 'rear'"):
         renderer.labels(make_state(), "rear")
 

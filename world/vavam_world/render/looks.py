@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vavam_world.contracts import F64, U8, LookSpec
+from vavam_ros.core.contracts import ConfigError
+from vavam_world.contracts import F64, TEXTURE_SETS, U8, WEATHERS, LookSpec
 
 SKY_HEIGHT, SKY_WIDTH = 256, 1024
 HAZE_DEPTH_M = 22.0  # how high the haze reaches, as far as it veils the sky
@@ -42,7 +43,10 @@ class Look:
 
 
 def make_look(spec: LookSpec) -> Look:
-    """The light of `spec`. The sun's place and the shades vary with the seed within what the weather allows."""
+    """The light of `spec`. The sun's place and the shades vary with the seed within what the weather allows. Raises ConfigError."""
+    for what, value, known in (("weather", spec.weather, WEATHERS), ("textures", spec.textures, TEXTURE_SETS)):
+        if value not in known:
+            raise ConfigError(f"look.{what}: got {value!r}, expected one of {', '.join(known)}")
     rng = np.random.default_rng([spec.seed, 101])
     azimuth = rng.uniform(-math.pi, math.pi)
     elevation = math.radians(rng.uniform(28.0, 60.0))

@@ -55,6 +55,7 @@ class Renderer:
         self._eyes = {spec.name: _Eye(spec, self.backend) for spec in cameras}
         self._engine: Any = p3.GraphicsEngine.get_global_ptr()
         self._first: Any = None
+        make_look(look)
         for eye in self._eyes.values():
             eye.target = self._target(eye, eye.scale, eye.path)
         Renderer._living = self
@@ -75,9 +76,9 @@ class Renderer:
 
     def load(self, road_map: RoadMap, look: LookSpec) -> None:
         """Another map or look in the place of the present one."""
+        made = make_look(look)  # first: what cannot be leaves the present scene in place
         if self._scene is not None:
             self._drop_scene()
-        made = make_look(look)
         self._scene = Scene(road_map, look, made)
         self._cast = Cast(self._scene)
         for eye in self._eyes.values():
