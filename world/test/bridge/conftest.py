@@ -23,7 +23,7 @@ from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from vavam_world.bridge.qos import TOPICS
-from vavam_world.contracts import Scenario
+from vavam_world.contracts import MapSpec, RouteSpec, Scenario
 
 NS = 1_000_000_000
 ROLE = "ego_vehicle"
@@ -232,3 +232,21 @@ def no_cameras(tmp_path: Path) -> Path:
     sensors = [{"type": "sensor.pseudo.odom", "id": "odometry"}, {"type": "sensor.pseudo.speedometer", "id": "speedometer"}]
     path.write_text(json.dumps({"objects": [{"type": "vehicle.tesla.model3", "id": "hero", "sensors": sensors}]}))
     return path
+
+
+CONTRACT_SCENARIO = Scenario(name="contract", map=MapSpec(kind="straight"), route=RouteSpec(length_m=300.0), start_speed_mps=5.0, time_limit_s=3600.0)
+
+
+@pytest.fixture(scope="module")
+def side(module_side: Any, module_world: Any) -> Any:
+    """A paused world whose first two steps have been heard from the beginning."""
+    side = module_side()
+    process = module_world(CONTRACT_SCENARIO, start_paused=True, run_on=True, real_time_factor=0.0, compressed=True)
+    heard = [t.kind for t in TOPICS.values() if t.direction == "out"]
+    ready = side.until(lambda: all(side.node.count_publishers(side.name(k)) for k in heard), 40.0)
+    assert ready, f"not all topics are there:\n{process.text}"
+    time.sleep(0.5)  # the world's side of the discovery: volatile topics lose what is sent before it
+    side.step(2)
+    assert side.until(lambda: side.heard["image"])
+    yield side
+    assert process.alive, process.text
