@@ -6,16 +6,17 @@ Shape letters: C candidates · A actors · T times 0, 0.2 … s · M grid points
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from vavam_world.contracts import F64, Vehicle
+from vavam_world.contracts import F64, Prop, Vehicle
 from vavam_world.drivers.frenet import RouteFrame, quintic, quintic_at
 from vavam_world.drivers.prediction import I64, T_S, Predicted, nearest_contact
+from vavam_world.sim.collision import SOLID_PROPS
 
 OnRoad: TypeAlias = Callable[[F64], npt.NDArray[np.bool_]]
 
@@ -26,6 +27,7 @@ SHIFT_S = np.array([1.1, 1.7, 2.5])  # how long the way to the offset takes
 ACCELS_MPS2 = np.array([0.0, 1.8, -2.0, -4.5, -7.5])
 MAX_LATERAL_MPS2 = 6.5
 CLEARANCE_M = 0.5  # wished for beside others
+THIN_M = 1.5  # houses and fences stand well away from the road; poles, trees and signs do not
 REACT_S = 0.15  # the actuators' delay and lag, before a change of speed takes hold
 
 
@@ -51,12 +53,24 @@ class Start:
 
 
 class Surroundings:
-    """How far the road reaches to either side of the route, found once by feeling for its edge."""
+    """How far one may go to either side of the route, found once: to the road's edge, or to what stands beside it (poles, trees)."""
 
-    def __init__(self, frame: RouteFrame, on_road: OnRoad, reach_m: float = 9.0, step_m: float = 0.25) -> None:
+    def __init__(self, frame: RouteFrame, on_road: OnRoad, props: Iterable[Prop] = (), reach_m: float = 9.0, step_m: float = 0.25) -> None:
         offsets = np.arange(0.0, reach_m + step_m, step_m)
         self.left_m, self.right_m = (self._edge(frame, on_road, sign * offsets) for sign in (1.0, -1.0))  # M each, both positive
         self._s_m = frame.s_m
+        self._keep_clear(frame, [p for p in props if p.kind in SOLID_PROPS and max(p.length_m, p.width_m) < THIN_M])
+
+    def _keep_clear(self, frame: RouteFrame, solid: Sequence[Prop]) -> None:
+        if not solid:
+            return
+        s, d = frame.project_all(np.array([[p.x_m, p.y_m] for p in solid]), float(frame.s_m[0]), float(frame.s_m[-1]))
+        for prop, at, side in zip(solid, s.tolist(), d.tolist()):
+            radius = 0.5 * math.hypot(prop.length_m, prop.width_m)
+            if radius < abs(side) < 12.0 + radius:  # what seems to stand in the lane is none of this stretch's
+                edge = self.left_m if side > 0.0 else self.right_m
+                beside = np.abs(frame.s_m - at) < radius + 3.0  # a body is longer than its place
+                edge[beside] = np.minimum(edge[beside], abs(side) - radius)
 
     def outside(self, s_m: F64, d_m: F64, half_width_m: float) -> F64:
         """How far (m) a body of that half width at (s, d) reaches over the road's edge; 0 on the road."""
@@ -141,7 +155,7 @@ class Evader:
         cost = cost + 0.3 * np.maximum(lateral - 2.0, 0.0).max(axis=1) + 30.0 * np.maximum(lateral - MAX_LATERAL_MPS2, 0.0).max(axis=1)
         short = np.maximum(CLEARANCE_M - gap, 0.0)
         cost = cost + 12.0 * (short * np.exp(-0.25 * LOOK_T_S)).max(axis=1)
-        cost = cost + 25.0 * self._road.outside(s, d, 0.5 * self._vehicle.width_m + 0.1).max(axis=1)
+        cost = cost + 60.0 * self._road.outside(s, d, 0.5 * self._vehicle.width_m + 0.1).max(axis=1)
         if collides.any():
             rows = np.arange(len(motions))
             row = which[rows, first]

@@ -110,7 +110,7 @@ class Expert:
                 profile=SpeedProfile(frame, view.cruise_mps, self.manners),
                 predictor=Predictor(sim.road_map.lanes, sim.route.lane_ids),
                 right_of_way=RightOfWay(sim.road_map.lanes, sim.route, sim.vehicle),
-                evader=Evader(frame, Surroundings(frame, sim.lanes.on_road), sim.vehicle),
+                evader=Evader(frame, Surroundings(frame, sim.lanes.on_road, sim.road_map.props), sim.vehicle),
             )
             self._hint_s = sim.route_s
         return self._scene
