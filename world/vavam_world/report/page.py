@@ -45,7 +45,7 @@ def write_page(path: Path, evaluation: Evaluation) -> None:
     html = environment.get_template("evaluation.html").render(
         title="Drive in the closed loop",
         style=STYLE,
-        subtitle=f"{', '.join(d.replace('_', ' ') for d in evaluation.drivers)} · {len(evaluation.runs)} run{'s' * (len(evaluation.runs) != 1)} of {', '.join(evaluation.suites)}",
+        subtitle=f"{', '.join(d.replace('_', ' ') for d in evaluation.drivers)} · runs: {len(evaluation.runs)} · {', '.join(evaluation.suites)}",
         banners=list(evaluation.banners),
         tiles=_tiles(evaluation),
         sections=_sections(evaluation),

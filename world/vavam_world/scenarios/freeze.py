@@ -1,4 +1,4 @@
-"""`python -m vavam_world.scenarios.freeze`: picks the places on curved roads anew and writes the hashes of all suites.
+"""`python -m vavam_world.scenarios.freeze`: picks the places on curved roads and the vehicles to follow anew, and writes the hashes of all suites.
 
 Only for an intended change: results from before and after are not comparable."""
 
@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from vavam_world.scenarios.places import PICKED, pick, picked
+from vavam_world.scenarios.places import LEADS, PICKED, leads, pick, pick_lead, picked
 from vavam_world.scenarios.suites import BEYOND_M, CURVE_MEET_S, FROZEN, GROUPS, SPLITS, SUITES, Split, curve_cruise_mps, numbered, suite
 
 
@@ -32,7 +32,12 @@ def _write(path: Path, values: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Write both files."""
+    """Write the three files."""
+    _write(LEADS, {})
+    leads.cache_clear()
+    suite.cache_clear()
+    _write(LEADS, {f"{s.name}@{split}": pick_lead(s) for split in SPLITS for s in suite("following", split).scenarios})
+    leads.cache_clear()
     _write(PICKED, {name: place for split in SPLITS for name, place in pick_places(split).items()})
     picked.cache_clear()
     suite.cache_clear()

@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 
-from vavam_world.contracts import MapSpec, Route, RouteSpec, WorldError
+from vavam_world.contracts import MapSpec, Route, RouteSpec, Scenario, WorldError
 from vavam_world.roads import build_map, plan_route
 from vavam_world.roads.route_tools import pose_at, project
 
@@ -62,3 +62,32 @@ def _fits(route: Route, meet_s_m: float) -> bool:
 def picked() -> dict[str, Place]:
     """Scenario name and split (`stationary/curve/007@test`) → place, as the repository has them."""
     return {name: Place(route_seed=seed, meet_s_m=meet) for name, (seed, meet) in json.loads(PICKED.read_text(encoding="utf-8")).items()}
+
+
+LEADS = Path(__file__).with_name("lead_seeds.json")
+LEAD_M = (15.0, 45.0)  # how far ahead of the start someone drives
+
+
+def has_lead(scenario: Scenario) -> bool:
+    """Whether a moving vehicle is on the ego's lane `LEAD_M` ahead of the start."""
+    from vavam_world.sim.simulation import Simulation  # traffic is placed by the simulation, which nothing else here needs
+
+    sim = Simulation(scenario)
+    lane = int(sim.route.lane_id[round(START_S_M)])
+    ahead = [project(sim.route, a.x_m, a.y_m)[0] - START_S_M for a in sim.state.actors if a.lane_id == lane and a.kind != "parked"]
+    return any(LEAD_M[0] <= m <= LEAD_M[1] for m in ahead)
+
+
+def pick_lead(scenario: Scenario) -> int:
+    """The first seed of traffic with a vehicle to follow. Raises WorldError where none of `TRIES` has one."""
+    for i in range(TRIES):
+        seed = scenario.traffic.seed * _SEEDS_EACH + i
+        if has_lead(replace(scenario, traffic=replace(scenario.traffic, seed=seed))):
+            return seed
+    raise WorldError(f"{scenario.name}: got nobody to follow with {TRIES} seeds of traffic, expected one: more vehicles")
+
+
+@lru_cache(maxsize=1)
+def leads() -> dict[str, int]:
+    """Scenario name and split → seed of traffic, as the repository has them."""
+    return dict(json.loads(LEADS.read_text(encoding="utf-8")))

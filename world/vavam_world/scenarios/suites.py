@@ -23,7 +23,7 @@ import numpy as np
 from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import LookSpec, MapKind, MapSpec, RouteSpec, Scenario, TrafficSpec, Turn
 from vavam_world.scenarios.families import HELD_OUT, allowed
-from vavam_world.scenarios.places import picked
+from vavam_world.scenarios.places import leads, picked
 
 Split = Literal["train", "test", "test_held_out"]
 Family: TypeAlias = Literal["route", "safety"]
@@ -115,7 +115,8 @@ def _turns(draw: _Draw, i: int, name: str) -> Scenario:
 def _following(draw: _Draw, i: int, name: str) -> Scenario:
     kind: MapKind = "curves" if i % 2 else "straight"
     scenario = _base(draw, name, kind, cruise_mps=draw.between(9.0, 13.0, 1), length_m=draw.between(220.0, 300.0, 0))
-    traffic = {**scenario.to_dict()["traffic"], "vehicles": int(draw.rng.integers(8, 13))}
+    seed = leads().get(f"{name}@{draw.split}", draw.seed)
+    traffic = {**scenario.to_dict()["traffic"], "vehicles": int(draw.rng.integers(8, 13)), "seed": seed}
     return _with(scenario, traffic=traffic, time_limit_s=round(scenario.time_limit_s + 20.0, 1))
 
 
