@@ -38,6 +38,7 @@ WORLD_ARGUMENTS = (
     Argument(name="world_mode", default="lock_step", choices=("lock_step", "free_running"), description="Wait for plan and control of each tick, or not."),
     Argument(name="world_objects", description="Objects file for the world; empty: its own small camera, whatever `camera` says."),
     Argument(name="world_driver", default="model", choices=DRIVERS, description="Whose path is followed: the model's, or that of one of the world's drivers."),
+    Argument(name="world_prime_s", default="2.0", kind="float", description="The expert drives this long, and until the gate is armed, before it hands over."),
     Argument(name="world_compressed", default="false", choices=FALSE_TRUE, description="The world also publishes JPEG pictures, and the nodes take these."),
     Argument(name="world_faults", description="Faults to inject: a JSON file of them, or JSON itself."),
     Argument(name="world_result", description="JSON file for the result of the run; its trace goes beside it."),
@@ -136,7 +137,11 @@ def world_processes(args: Mapping[str, str], topics: Mapping[str, str]) -> tuple
         values |= {"tokens_topic": in_namespace(args, "tokens"), "samples_topic": in_namespace(args, "samples")}
         values |= {name: float(args[name]) for name in ("tokenize_rate_hz", "plan_rate_hz") if args[name]}
     if args["control"] == "true":
-        values["followed_topic"] = in_namespace(args, "followed")
+        values |= {"followed_topic": in_namespace(args, "followed"), "gate_state_topic": in_namespace(args, "gate_state")}
+    if args["world_prime_s"]:
+        values["prime_s"] = float(args["world_prime_s"])
+    if args["world_driver"] == "expert":
+        values["expert_path_topic"] = in_namespace(args, "driver_path")
     if not by_model:
         values |= {"tokenize_rate_hz": 0.0, "plan_rate_hz": 0.0}  # it plans from every picture
     world = Process(

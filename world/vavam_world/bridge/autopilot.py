@@ -26,16 +26,22 @@ class Autopilot:
         self._previous: DriveCommand | None = None
         self._next_plan_tick = 0
 
+    def plan(self) -> DensePath:
+        """The expert's path from the present tick on."""
+        state = self._sim.state
+        pose = state.ego.pose(state.stamp_ns)
+        command = self._commands.at(state.stamp_ns, pose)[0]
+        cruise = self._sim.scenario.cruise_mps
+        view = View(stamp_ns=state.stamp_ns, pose=pose, image=None, camera=WORLD_CAMERA, command=command, cruise_mps=cruise, world=self._sim)
+        return self._driver.plan(view)
+
     def control(self) -> Control:
         """The control of the present tick."""
         state = self._sim.state
         pose = state.ego.pose(state.stamp_ns)
         if state.tick >= self._next_plan_tick:
             self._next_plan_tick = state.tick + self._driver.plan_every_ticks
-            command = self._commands.at(state.stamp_ns, pose)[0]
-            cruise = self._sim.scenario.cruise_mps
-            view = View(stamp_ns=state.stamp_ns, pose=pose, image=None, camera=WORLD_CAMERA, command=command, cruise_mps=cruise, world=self._sim)
-            self._path = self._driver.plan(view)
+            self._path = self.plan()
         if self._path is None:
             return Control(brake=WAITING_BRAKE)
         command_now = follow(self._path, pose, self._previous, self._config)

@@ -25,6 +25,7 @@ from vavam_world.sim.simulation import Simulation
 
 CONTROL_WAIT_S = 1.0  # the bridge's, with synchronous_mode_wait_for_vehicle_control_command
 BEHIND_EVERY_S = 5.0
+GATE_WAIT_S = 1.0
 REPEAT_AFTER_S = 1.0  # then after 3, 9, 27 s
 
 
@@ -120,9 +121,13 @@ class Run:
         self.recording.state(self.sim.step(control))
 
     def _autopilot_control(self) -> Control:
+        return self._autopilot_now.control()
+
+    @property
+    def _autopilot_now(self) -> Autopilot:
         if self._autopilot is None:
             self._autopilot = Autopilot(self.sim)
-        return self._autopilot.control()
+        return self._autopilot
 
     def _send_latched(self) -> None:
         """Before the first tick, so that who needs the vehicle's geometry to answer odometry has it in time."""
@@ -133,7 +138,7 @@ class Run:
 
     def _tick(self) -> None:
         node, state = self._node, self.sim.state
-        if self._priming and state.tick * TICK_S >= self._p.number("prime_s"):
+        if self._priming and state.tick * TICK_S >= self._p.number("prime_s") and self._gate_ready():
             self._priming = False
             node.prime(False)
         self._heard = node.begin_tick(state.tick, state.stamp_ns)
@@ -148,6 +153,16 @@ class Run:
             self._await("plan")
         elif self._p.flag("synchronous_mode_wait_for_vehicle_control_command") and node.synchronous:
             self._await_any_control()
+
+    def _gate_ready(self) -> bool:
+        """Whether the driving can be handed over. The gate gets some wall time at this tick; if that is not enough, the expert drives on for one more."""
+        node, end = self._node, time.monotonic() + GATE_WAIT_S
+        if not self._p.text("gate_state_topic"):
+            return True
+        with node.changed:
+            while not node.gate_active and node.alive() and (left_s := end - time.monotonic()) > 0.0:
+                node.changed.wait(min(WAIT_SLICE_S, left_s))
+            return node.gate_active
 
     def _send_vehicle(self, state: WorldState) -> None:
         node = self._node
@@ -172,6 +187,8 @@ class Run:
             node.send("image", messages.image(rgb, camera, node.role, state.stamp_ns), camera.id)
             if self._p.flag("compressed"):
                 node.send("compressed", messages.compressed_image(rgb, camera, node.role, state.stamp_ns), camera.id)
+
+        node.say_expert_path(self._autopilot_now.plan)
 
     # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -22,9 +22,12 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
+from std_msgs.msg import String
 
-from vavam_ros.core.contracts import ConfigError, VavamError
+from vavam_ros.core.contracts import ConfigError, DensePath, VavamError
+from vavam_ros.nodes.motion_messages import dense_path_msg
 from vavam_ros.nodes.parameters import Parameters
+from vavam_ros.nodes.qos import keep_last
 from vavam_world.bridge import messages
 from vavam_world.bridge.ackermann import AckermannCommand
 from vavam_world.bridge.controls import Controls
@@ -119,6 +122,12 @@ class WorldNode(Node):
         for kind, handler in handlers.items():
             self.create_subscription(TOPICS[kind].type, TOPICS[kind].full(self.role), handler, TOPICS[kind].qos)
         p = self.parameters
+        self.gate_active = False
+        if p.text("gate_state_topic"):
+            self.create_subscription(String, p.text("gate_state_topic"), self._on_gate_state, keep_last(1, reliable=True, latched=True))
+        self._expert_path: Publisher[Any] | None = None
+        if p.text("expert_path_topic"):
+            self._expert_path = self.create_publisher(TOPICS["waypoints"].type, p.text("expert_path_topic"), keep_last(5, reliable=True))
         if p.text("followed_topic"):
             self.create_subscription(TOPICS["waypoints"].type, p.text("followed_topic"), self._on_followed, 50)
         if self.lock_step and (p.text("tokens_topic") or p.text("samples_topic")):
@@ -268,6 +277,16 @@ class WorldNode(Node):
         with self.changed:
             self.controls.autopilot = on
             self._note_who_drives()
+
+    def _on_gate_state(self, msg: String) -> None:
+        with self.changed:
+            self.gate_active = msg.data.startswith("ACTIVE")
+            self.changed.notify_all()
+
+    def say_expert_path(self, plan: Callable[[], DensePath]) -> None:
+        """The expert's path, where somebody asked for it."""
+        if self._expert_path is not None and self.alive():
+            self._expert_path.publish(dense_path_msg(plan()))
 
     def _on_world_control(self, msg: Any) -> None:
         try:

@@ -43,6 +43,9 @@ PARAMETERS = (
     Row(name="plans_from_s", default=0.0, low=0.0, high=3600.0, unit="s", description="Lock-step: plans are awaited for pictures from this time on; the model "
         "needs some pictures first."),
     Row(name="prime_s", default=0.0, low=0.0, high=3600.0, unit="s", description="For so long at the start the expert drives, and no control is awaited."),
+    Row(name="gate_state_topic", default="", description="Lock-step with prime_s: the driving is handed over when the gate's state on this topic is "
+        "ACTIVE, not before; empty: at prime_s."),
+    Row(name="expert_path_topic", default="", description="Publish the expert's path here, from each picture on, as a planner would; empty: not."),
     Row(name="wait_for_peers_s", default=30.0, low=0.0, high=600.0, unit="s", description="Lock-step: longest wait at the start for the publishers of what is "
         "awaited and for subscribers to odometry and picture."),
     Row(name="settle_s", default=1.0, low=0.0, high=60.0, unit="s", description="Lock-step: after all are found, time for their side to find the world too."),
