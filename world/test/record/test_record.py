@@ -64,7 +64,7 @@ def test_the_bag_holds_what_the_world_did(tmp_path: Path) -> None:
     assert write(tmp_path / "d.mcap", labels=True) == 61
     with BagReader(tmp_path / "d.mcap") as reader:
         counts = {t.name: t.count for t in reader.topics.values()}
-        assert counts[bag.ODOMETRY_TOPIC] == 61
+        assert counts[bag.ODOMETRY_TOPIC] == 121
         assert counts[bag.IMAGE_TOPIC] == counts[bag.CAMERA_INFO_TOPIC] == counts[bag.COMMAND_TOPIC] == counts[bag.LABEL_TOPIC] == 61
         assert reader.topics[bag.ROUTE_TOPIC].latched
         assert reader.topics["/tf_static"].latched
