@@ -7,7 +7,6 @@ the raw path and the samples. Executor: the path timer places the last plan at t
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -25,7 +24,7 @@ from vavam_ros.msg import FrameTokens, TrajectorySamples
 from vavam_ros.nodes import convert, visual
 from vavam_ros.nodes.command_input import CommandInput
 from vavam_ros.nodes.parameter_table import LIMIT_NAMES
-from vavam_ros.nodes.topic_monitor import likely_cause
+from vavam_ros.nodes.topic_monitor import LastUse, likely_cause
 from vavam_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class Planning:
         """Subscribe, and start the path timer."""
         node, p = self._node, self._node.parameters
         self.reset()
-        self._had_plan, self._usable_s = False, time.monotonic()
+        self._had_plan, self._usable = False, LastUse(node)
         self._tokens = node.monitor("~/tokens") if self._subscribe_tokens else None
         if self._tokens is not None:
             self._subscriptions.append(node.subscribe(FrameTokens, self._tokens, self._on_tokens, depth=10, reliable=True))
@@ -167,7 +166,7 @@ class Planning:
             except TokenError as e:
                 board.event("bad_tokens", error=e)
                 return
-            self._usable_s = time.monotonic()
+            self._usable.note()
             if scheduler.resets != resets:
                 board.event("time_jumped", what="the token frames began a new epoch")
                 self._drop_plan()
@@ -288,7 +287,7 @@ class Planning:
         board.put_all("input", odometry.values())
         missing = [m.topic for m in topics if m.count == 0]
         board.state("waiting", bool(missing), reason=f"nothing on {', '.join(missing)}")
-        idle_s = time.monotonic() - self._usable_s
+        idle_s = self._usable.age_s
         lost = idle_s > p.number("pairing_report_s")
         cause = likely_cause(topics, {m.topic: node.count_publishers(m.topic) for m in topics}, paired=[], slop_s=0.0) if lost else ""
         if lost and board.is_active("bad_tokens"):

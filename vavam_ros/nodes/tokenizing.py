@@ -27,7 +27,7 @@ from vavam_ros.core.pipeline import FrameEncoder
 from vavam_ros.msg import FrameTokens
 from vavam_ros.nodes import convert
 from vavam_ros.nodes.camera_input import CameraInput
-from vavam_ros.nodes.topic_monitor import likely_cause
+from vavam_ros.nodes.topic_monitor import LastUse, likely_cause, since_s
 from vavam_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class Tokenizing:
         self._frozen = FrozenDetector(after=p.integer("frozen_after"), min_speed_mps=p.number("frozen_min_speed_mps"))
         self.reset()
         self._camera = CameraInput(node, self._canonical, self._yaml, from_topic=self._from_topic)
-        self._usable_s = time.monotonic()
+        self._usable = LastUse(node)
         compressed = p.text("image_transport") == "compressed"
         self._image = node.monitor("~/image", "/compressed" if compressed else "")
         depth = p.integer("image_qos_depth")
@@ -254,7 +254,7 @@ class Tokenizing:
                 board.event("no_pose", reason=pose)
                 continue
             self._pending.popleft()
-            self._usable_s = time.monotonic()
+            self._usable.note()
             self.worker.submit(
                 EncodeJob(msg=head.msg, stamp_ns=head.stamp_ns, offset_ns=head.offset_ns, source=head.source, pose=pose, generation=self._generation)
             )
@@ -342,9 +342,10 @@ class Tokenizing:
         missing = [m.topic for m in topics if m.count == 0]
         board.state("waiting", bool(missing), reason=f"nothing on {', '.join(missing)}")
         limit_s = p.number("max_image_age_s")
-        board.state("image_stale", bool(self._image.count) and self._image.age_s > limit_s, age=self._image.age_s, limit=limit_s)
+        age_s = since_s(node, self._image.last_arrival_s, self._image.last_stamp_ns)
+        board.state("image_stale", bool(self._image.count) and age_s > limit_s, age=age_s, limit=limit_s)
         rate_hz = p.number("tokenize_rate_hz")
-        idle_s, patience_s = time.monotonic() - self._usable_s, max(p.number("pairing_report_s"), 2.0 / rate_hz if rate_hz > 0 else 0.0)
+        idle_s, patience_s = self._usable.age_s, max(p.number("pairing_report_s"), 2.0 / rate_hz if rate_hz > 0 else 0.0)
         lost = idle_s > patience_s
         cause, table = "", ""
         if lost:

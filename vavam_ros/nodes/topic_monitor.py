@@ -5,11 +5,38 @@ from __future__ import annotations
 import time
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from vavam_ros.core.contracts import NS_PER_S
 
+if TYPE_CHECKING:
+    from vavam_ros.nodes.model_node import ModelNode
+
 CLOCKS_DIFFER_S = 5.0
+
+
+def since_s(node: ModelNode, wall_s: float, at_ns: int) -> float:
+    """Seconds since `wall_s` (monotonic), `at_ns` in the node's clock: nothing gets old while a simulated clock stands still, as it does in lock-step."""
+    waited_s = time.monotonic() - wall_s
+    simulated = bool(node.get_parameter("use_sim_time").value)
+    return min(waited_s, abs(node.now_ns - at_ns) / NS_PER_S) if simulated else waited_s
+
+
+class LastUse:
+    """When something usable came last."""
+
+    def __init__(self, node: ModelNode) -> None:
+        self._node = node
+        self.note()
+
+    def note(self) -> None:
+        """It came now."""
+        self._wall_s, self._at_ns = time.monotonic(), self._node.now_ns
+
+    @property
+    def age_s(self) -> float:
+        """See since_s."""
+        return since_s(self._node, self._wall_s, self._at_ns)
 
 
 @dataclass(slots=True)
