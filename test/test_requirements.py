@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 ROWS = re.findall(r"^\| R(\d+) \|([^|]*)\|([^|]*)\|([^|]*)\|$", (ROOT / "docs/requirements.md").read_text(encoding="utf-8"), re.MULTILINE)
-NAMED = re.findall(r"`(test/[\w/.]+?)(?:::(\w+))?`", (ROOT / "docs/requirements.md").read_text(encoding="utf-8"))
+NAMED = re.findall(r"`((?:world/)?test/[\w/.]+?)(?:::(\w+))?`", (ROOT / "docs/requirements.md").read_text(encoding="utf-8"))
 
 pytestmark = pytest.mark.drift
 
