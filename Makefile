@@ -1,5 +1,5 @@
 # The only commands that the README and CI use. Every target does its own set-up and is quick the second time.
-#   make setup [TORCH=system|none] [PYTHON=python3.11]   make demo   make test   make check   make bench   make doctor   make clean
+#   make setup [TORCH=system|none] [PYTHON=python3.11]   make demo   make drive   make test   make check   make bench   make doctor   make clean
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 TORCH ?= pinned
@@ -12,9 +12,9 @@ PY := .venv/bin/python
 RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
 DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench
 
-.PHONY: help setup setup-jazzy demo test test-kilted test-jazzy check bench test-colcon test-real-ros test-gpu test-all doctor clean
+.PHONY: help setup setup-jazzy demo demo-replay drive test test-kilted test-jazzy check bench test-colcon test-real-ros test-gpu test-all doctor clean
 help:
-	@sed -n 's/^#   //p' Makefile; echo "more: test-colcon test-real-ros test-gpu test-all"
+	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay test-colcon test-real-ros test-gpu test-all"
 
 setup:
 	@$(SETUP) --venv .venv --distro kilted
@@ -22,9 +22,17 @@ setup:
 setup-jazzy:
 	@$(SETUP) --venv .venv-jazzy --distro jazzy
 
-# A drive through live nodes, then its report. Arguments: make demo ARGS="--help"
+# A drive through live nodes in the built-in world, its video and its report. Arguments: make demo ARGS="--help"
 demo: setup
+	$(RUN) .venv/bin/world demo $(ARGS)
+
+# A recorded drive through live nodes, the same drive offline, and the report that compares them.
+demo-replay: setup
 	$(RUN) .venv/bin/vavam demo $(ARGS)
+
+# One scenario, to watch: make drive ARGS="turns/000-left --driver expert"
+drive: setup
+	$(RUN) .venv/bin/world drive $(ARGS)
 
 test: test-kilted test-jazzy
 

@@ -38,6 +38,7 @@ WORLD_ARGUMENTS = (
     Argument(name="world_mode", default="lock_step", choices=("lock_step", "free_running"), description="Wait for plan and control of each tick, or not."),
     Argument(name="world_objects", description="Objects file for the world; empty: its own small camera, whatever `camera` says."),
     Argument(name="world_driver", default="model", choices=DRIVERS, description="Whose path is followed: the model's, or that of one of the world's drivers."),
+    Argument(name="world_rate", kind="float", description="Pace against the wall clock; empty: as fast as all answer in lock_step, 1 in free_running."),
     Argument(name="world_prime_s", default="2.0", kind="float", description="The expert drives this long, and until the gate is armed, before it hands over."),
     Argument(name="world_compressed", default="false", choices=FALSE_TRUE, description="The world also publishes JPEG pictures, and the nodes take these."),
     Argument(name="world_faults", description="Faults to inject: a JSON file of them, or JSON itself."),
@@ -142,7 +143,10 @@ def world_processes(args: Mapping[str, str], topics: Mapping[str, str]) -> tuple
         values["prime_s"] = float(args["world_prime_s"])
     if args["world_driver"] == "expert":
         values["expert_path_topic"] = in_namespace(args, "driver_path")
+    if args["world_rate"]:
+        values["real_time_factor"] = float(args["world_rate"])
     if not by_model:
+        values["beside_topic"] = in_namespace(args, "path")
         values |= {"tokenize_rate_hz": 0.0, "plan_rate_hz": 0.0}  # it plans from every picture
     world = Process(
         name="world_node",

@@ -43,7 +43,7 @@ class Heard:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vavam demo`."""
-    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo-replay"), help="folder to write (default %(default)s)")
     parser.add_argument("--source", choices=("auto", "clip", "real"), default="auto", help="drawn clip, real clip, or the real one where it is (default)")
     parser.add_argument("--data", type=Path, help="folder of real recordings (default: $VAVAM_DATA, else ../shared/data beside the checkout)")
     parser.add_argument("--duration-s", type=float, default=12.0, help="length of the drive (default %(default)s)")

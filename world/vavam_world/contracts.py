@@ -379,7 +379,7 @@ class WorldState:
 class CameraSpec:
     """An ideal pinhole camera on the ego. Mounting is that of the camera's body (x forward, y left, z up) in the ego frame.
 
-    Pixel centres lie at integer coordinates of a 0-based grid whose image spans 0..width, as CARLA's bridge has it (cx = width/2)."""
+    Pixel i covers i to i + 1 and the picture spans 0 to width, as CARLA's bridge has it (cx = width / 2): a pixel's centre lies at i + 0.5."""
 
     name: str = "front"
     width: int = 256
@@ -462,3 +462,5 @@ class Trace:
     finished: Literal["route", "collision", "time", "stuck", "off_road", "driver_error"]
     detail: str = ""
     images: Mapping[int, U8] = field(default_factory=dict)  # tick → picture, where kept
+    beside: tuple[DensePath, ...] = ()  # paths that somebody planned meanwhile and nobody followed
+    beside_name: str = ""

@@ -9,11 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from vavam_ros.core.contracts import DensePath
 from vavam_world.bridge.controls import SOURCES, Source
@@ -35,6 +37,7 @@ class Recording:
         self._sources: list[int] = []
         self._digest = hashlib.sha256()
         self.plans: list[DensePath] = []
+        self.beside: list[DensePath] = []
         self.state(first)
 
     def state(self, state: WorldState) -> None:
@@ -59,19 +62,15 @@ class Recording:
 
     def save(self, path: Path, scenario: Scenario, finished: str, detail: str) -> None:
         """Write the trace."""
-        plans = self.plans
-        rows = [np.column_stack([p.xyz_m, p.yaw_rad, p.speed_mps]) for p in plans]
         header = {"schema": SCHEMA, "scenario": scenario.to_dict(), "finished": finished, "detail": detail, "digest": self.digest}
+        arrays: dict[str, Any] = {**_packed(self.plans, "plan"), **_packed(self.beside, "beside")}
         np.savez_compressed(
             path,
             header=np.array(json.dumps(header)),
             ego=np.array(self._ego, np.float64),
             controls=np.array(self._controls, np.float64).reshape(-1, len(CONTROL_COLUMNS)),
             sources=np.array(self._sources, np.uint8),
-            plan_stamps_ns=np.array([p.stamp_ns for p in plans], np.int64),
-            plan_lengths=np.array([len(p.stamps_ns) for p in plans], np.int64),
-            plan_row_stamps_ns=np.concatenate([p.stamps_ns for p in plans]) if plans else np.zeros(0, np.int64),
-            plan_rows=np.concatenate(rows) if rows else np.zeros((0, 5)),
+            **arrays,
         )
 
 
@@ -97,27 +96,30 @@ def load_trace(path: str | Path, driver: str = "live") -> Trace:
         scenario=sim.scenario,
         driver=driver,
         states=tuple(states),
-        plans=tuple(_plans(arrays)),
+        plans=tuple(_unpacked(arrays, "plan")),
+        beside=tuple(_unpacked(arrays, "beside")),
         collisions=tuple(sim.collisions),
         finished=cast("Finished", header["finished"] if header["finished"] in ("route", "collision", "time", "stuck", "off_road") else "driver_error"),
         detail=header["detail"],
     )
 
 
-def _plans(arrays: dict[str, Any]) -> list[DensePath]:
+def _packed(plans: Sequence[DensePath], name: str) -> dict[str, npt.NDArray[Any]]:
+    rows = [np.column_stack([p.xyz_m, p.yaw_rad, p.speed_mps]) for p in plans]
+    return {
+        f"{name}_stamps_ns": np.array([p.stamp_ns for p in plans], np.int64),
+        f"{name}_lengths": np.array([len(p.stamps_ns) for p in plans], np.int64),
+        f"{name}_row_stamps_ns": np.concatenate([p.stamps_ns for p in plans]) if plans else np.zeros(0, np.int64),
+        f"{name}_rows": np.concatenate(rows) if rows else np.zeros((0, 5)),
+    }
+
+
+def _unpacked(arrays: Mapping[str, npt.NDArray[Any]], name: str) -> list[DensePath]:
     plans, at = [], 0
-    for stamp, count in zip(arrays["plan_stamps_ns"].tolist(), arrays["plan_lengths"].tolist(), strict=True):
-        rows = arrays["plan_rows"][at : at + count]
+    for stamp, count in zip(arrays[f"{name}_stamps_ns"].tolist(), arrays[f"{name}_lengths"].tolist(), strict=True):
+        rows, stamps_ns = arrays[f"{name}_rows"][at : at + count], arrays[f"{name}_row_stamps_ns"][at : at + count]
         plans.append(
-            DensePath(
-                stamp_ns=stamp,
-                frame_id=MAP_FRAME,
-                stamps_ns=arrays["plan_row_stamps_ns"][at : at + count],
-                xyz_m=rows[:, :3],
-                yaw_rad=rows[:, 3],
-                speed_mps=rows[:, 4],
-                age_s=0.0,
-            )
+            DensePath(stamp_ns=stamp, frame_id=MAP_FRAME, stamps_ns=stamps_ns, xyz_m=rows[:, :3], yaw_rad=rows[:, 3], speed_mps=rows[:, 4], age_s=0.0)
         )
         at += count
     return plans

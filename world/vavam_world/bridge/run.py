@@ -267,7 +267,7 @@ class Run:
     def close(self) -> str:
         """Write the result, end the renderer; returns one line."""
         wall_s = time.monotonic() - self._began
-        self.recording.plans = list(self._node.plans)
+        self.recording.plans, self.recording.beside = list(self._node.plans), list(self._node.beside)
         if file := self._p.text("result_file"):
             self._write(Path(file).expanduser(), wall_s)
         if self._renderer is not None:

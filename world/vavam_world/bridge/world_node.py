@@ -67,7 +67,8 @@ class WorldNode(Node):
         self.run_state = RunState(paused=p.flag("start_paused"))
         self.outbox = Outbox(self._publish, injector)
         self.tick, self.stamp_ns = 0, START_NS
-        self.plans: list[Any] = []
+        self.plans: list[DensePath] = []
+        self.beside: list[DensePath] = []
         self._this_tick: list[Sent] = []  # what can be said again
         self._late: Control | None = None  # the newest control that had not the awaited stamp
         camera = p.text("model_camera") or (self.objects.cameras[0].id if self.objects.cameras else "")
@@ -128,6 +129,8 @@ class WorldNode(Node):
         self._expert_path: Publisher[Any] | None = None
         if p.text("expert_path_topic"):
             self._expert_path = self.create_publisher(TOPICS["waypoints"].type, p.text("expert_path_topic"), keep_last(5, reliable=True))
+        if p.text("beside_topic"):
+            self.create_subscription(TOPICS["waypoints"].type, p.text("beside_topic"), self._on_beside, 50)
         if p.text("followed_topic"):
             self.create_subscription(TOPICS["waypoints"].type, p.text("followed_topic"), self._on_followed, 50)
         if self.lock_step and (p.text("tokens_topic") or p.text("samples_topic")):
@@ -278,6 +281,12 @@ class WorldNode(Node):
             self.controls.autopilot = on
             self._note_who_drives()
 
+    def _on_beside(self, msg: Any) -> None:
+        path = dense_path(msg) if msg.header.frame_id == MAP_FRAME else None
+        with self.changed:
+            if path is not None:
+                self.beside.append(path)
+
     def _on_gate_state(self, msg: String) -> None:
         with self.changed:
             self.gate_active = msg.data.startswith("ACTIVE")
@@ -326,6 +335,10 @@ def main(args: list[str] | None = None, *, injector: Callable[[Scenario], FaultI
         node = WorldNode()
         if injector is not None:
             node.outbox.inject(injector(node.scenario))
+        elif text := node.parameters.text("faults"):
+            from vavam_world.faults.wiring import attach  # here: it needs the node's type
+
+            attach(node, text)
         executor = SingleThreadedExecutor()
         executor.add_node(node)
         spinner = threading.Thread(target=_spin, args=(executor,), name="executor", daemon=True)

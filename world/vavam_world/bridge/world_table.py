@@ -45,6 +45,7 @@ PARAMETERS = (
     Row(name="prime_s", default=0.0, low=0.0, high=3600.0, unit="s", description="For so long at the start the expert drives, and no control is awaited."),
     Row(name="gate_state_topic", default="", description="Lock-step with prime_s: the driving is handed over when the gate's state on this topic is "
         "ACTIVE, not before; empty: at prime_s."),
+    Row(name="beside_topic", default="", description="Path in the frame map that nobody follows, kept in the trace beside what was followed; empty: none."),
     Row(name="expert_path_topic", default="", description="Publish the expert's path here, from each picture on, as a planner would; empty: not."),
     Row(name="wait_for_peers_s", default=30.0, low=0.0, high=600.0, unit="s", description="Lock-step: longest wait at the start for the publishers of what is "
         "awaited and for subscribers to odometry and picture."),
@@ -56,6 +57,7 @@ PARAMETERS = (
         choices=("fail", "continue"),
         description="Lock-step, an answer did not come: end with an error that names it, or warn and go on (for faults; no longer deterministic).",
     ),
+    Row(name="faults", default="", description="Faults to inject: a JSON file of them, or JSON itself; []: none yet, but /world/inject is heard. Empty: none."),
     Row(name="run_on", default=False, description="Go on after the scenario has ended; only an interruption ends the world."),
     Row(name="result_file", default="", description="JSON result, written at the end; the trace goes beside it as .npz. Empty: neither."),
 )

@@ -11,7 +11,7 @@ from vavam_ros.core.contracts import ConfigError, DensePath
 from vavam_world.contracts import TICK_S, U8, Backend, Scenario
 from vavam_world.drivers import NAMES
 from vavam_world.report.page import Evaluation, outcome, write_page
-from vavam_world.report.run import RunJob, check_drivers, close_studio, do_nothing, do_run
+from vavam_world.report.run import MODEL_DRIVER, RunJob, check_drivers, close_studio, do_nothing, do_run, live_system
 from vavam_world.scenarios.suites import SPLITS, Split, Suite, check_frozen, suite
 from vavam_world.scoring.ncap import ncap_score, ncap_table
 from vavam_world.scoring.routes import route_table
@@ -22,9 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world drive`."""
     parser.add_argument("scenario", nargs="?", default="turns/000-left", help="as `world suites --names` lists them (default %(default)s)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default %(default)s")
-    parser.add_argument("--driver", default="expert", help=f"one of {', '.join(NAMES)} (default %(default)s)")
+    parser.add_argument("--driver", default="expert", help=f"one of {', '.join((*NAMES, MODEL_DRIVER))} (default %(default)s)")
     parser.add_argument("--backend", choices=get_args(Backend), default="auto", help="of the renderer (default %(default)s)")
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
+    parser.add_argument("--model", type=Path, help=f"model directory, for --driver {MODEL_DRIVER}: it drives through the live nodes, in lock-step")
     parser.add_argument("--out", type=Path, default=Path("out/drive"), help="folder of video and report (default %(default)s)")
 
 
@@ -47,7 +48,7 @@ def live(sim: Simulation, path: DensePath | None, image: U8 | None) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the run is done, however it ended. Raises VavamError."""
-    check_drivers([args.driver])
+    check_drivers([args.driver], args.model)
     among, scenario = find(args.scenario, args.split)
     job = RunJob(
         scenario=scenario,
@@ -59,8 +60,9 @@ def run(args: argparse.Namespace) -> int:
         folder=args.out,
         backend=args.backend,
         latency_ticks=args.latency_ticks,
+        live=live_system(args.driver, args.model),
     )
-    done = do_run(job, on_tick=live)
+    done = do_run(job, on_tick=live, on_line=print)
     close_studio()
     print(file=sys.stderr)
     reference = {scenario.name: do_nothing(job)} if among.kind == "safety" else {}

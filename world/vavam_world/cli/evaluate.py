@@ -9,13 +9,13 @@ from typing import get_args
 from vavam_world.contracts import Backend
 from vavam_world.drivers import NAMES
 from vavam_world.report.evaluate import EvaluateConfig, evaluate, text_tables
-from vavam_world.report.run import Media
+from vavam_world.report.run import MODEL_DRIVER, Media
 from vavam_world.scenarios.suites import GROUPS, SPLITS, SUITES, suites_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world evaluate`."""
-    parser.add_argument("--driver", required=True, help=f"one or more of {', '.join(NAMES)}, with commas between")
+    parser.add_argument("--driver", required=True, help=f"one or more of {', '.join((*NAMES, MODEL_DRIVER))}, with commas between")
     parser.add_argument("--suite", default="all", help=f"one or more of {', '.join((*SUITES, *GROUPS))} (default %(default)s)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default %(default)s")
     parser.add_argument("--limit", type=int, default=0, help="scenarios of each suite, of safety: of each kind of road (default: all)")
@@ -23,13 +23,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--media", choices=get_args(Media), default="all", help="runs that get pictures, plots and a video (default %(default)s)")
     parser.add_argument("--backend", choices=get_args(Backend), default="auto", help="of the renderer (default %(default)s)")
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
+    parser.add_argument("--model", type=Path, help=f"model directory, for --driver {MODEL_DRIVER}: it drives through the live nodes, in lock-step")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is in it already is not driven again")
 
 
 def run(args: argparse.Namespace) -> int:
     """0 when every run is done. Raises VavamError."""
     drivers = list(dict.fromkeys(filter(None, (d.strip() for d in args.driver.split(",")))))
-    config = EvaluateConfig(out=args.out, limit=args.limit, workers=args.workers, media=args.media, backend=args.backend, latency_ticks=args.latency_ticks)
+    config = EvaluateConfig(
+        out=args.out,
+        limit=args.limit,
+        workers=args.workers,
+        media=args.media,
+        backend=args.backend,
+        latency_ticks=args.latency_ticks,
+        model=args.model,
+    )
     print(text_tables(evaluate(drivers, suites_named(args.suite, args.split), config)))
     print(f"report: {args.out / 'index.html'}")
     return 0

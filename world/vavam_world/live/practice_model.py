@@ -63,7 +63,7 @@ def practice_artifact(directory: Path, speed_mps: float = 3.5, *, steps: int = 1
         time = sample_time_beta((batch, video.frames), flow.sigma_min, generator=generator, device="cpu")
         loss = model.action_loss(tokens, positions, noise, time, command)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
         optimiser.step()
         rate.step()
     card = loaded.card

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from vavam_ros.core.contracts import InputError
 from vavam_world.contracts import Backend, Scenario
 from vavam_world.report.page import Evaluation, write_page
-from vavam_world.report.run import Media, Run, RunJob, check_drivers, do_nothing, do_run, lost_run, read_run, write_json, write_run
+from vavam_world.report.run import Media, Run, RunJob, check_drivers, do_nothing, do_run, live_system, lost_run, read_run, write_json, write_run
 from vavam_world.scenarios.suites import Suite, check_frozen
 from vavam_world.scoring.ncap import group_of, ncap_table
 from vavam_world.scoring.routes import route_table
@@ -34,6 +34,7 @@ class EvaluateConfig:
     media: Media = "all"
     backend: Backend = "auto"
     latency_ticks: int = 0
+    model: Path | None = None  # of the driver `vavam`
 
 
 def limited(scenarios: Sequence[Scenario], limit: int) -> tuple[Scenario, ...]:
@@ -48,7 +49,7 @@ def limited(scenarios: Sequence[Scenario], limit: int) -> tuple[Scenario, ...]:
 
 def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateConfig) -> Evaluation:
     """Run what is missing, then write evaluation.json and index.html. Raises ConfigError on an unknown driver or a suite that is not the frozen one."""
-    check_drivers(drivers)
+    check_drivers(drivers, config.model)
     hashes = {f"{s.name}/{s.split}": check_frozen(s) for s in suites}
     for key, value in hashes.items():
         print(f"suite {key}: sha256 {value}")
@@ -65,6 +66,7 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
             always_show=i == 0,
             backend=config.backend,
             latency_ticks=config.latency_ticks,
+            live=live_system(driver, config.model),
         )
         for driver in drivers
         for s in suites

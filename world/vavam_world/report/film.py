@@ -26,6 +26,7 @@ CAMERA_W, CAMERA_H, ABOVE_W, STRIP_H = 640, 360, 320, 104
 SIZE = (CAMERA_W + ABOVE_W, CAMERA_H + STRIP_H)  # both even, as yuv420p wants them
 VIDEO_CAMERA = CameraSpec.from_fov(80.0, CAMERA_W, CAMERA_H, name="video")
 """The world's camera with more pixels, for people."""
+BESIDE_NS = 1_000_000_000  # an older path beside is not shown
 HOLD_S = 1.5  # the last picture stays, with the outcome
 
 OUTCOMES = {
@@ -77,9 +78,14 @@ class Film:
         pose = state.ego.pose(state.stamp_ns)
         intruder = INTRUDER_ID if self.trace.scenario.intruder is not None else None
         canvas = Image.new("RGB", SIZE, palette.PAPER)
-        seen = Image.fromarray(draw_path(self.picture(state), self.camera, state.ego, path, state.stamp_ns))
+        beside = plan_at(self.trace.beside, state.stamp_ns)
+        if beside is not None and state.stamp_ns - beside.stamp_ns > BESIDE_NS:
+            beside = None
+        picture = draw_path(self.picture(state), self.camera, state.ego, path, state.stamp_ns)
+        seen = Image.fromarray(draw_path(picture, self.camera, state.ego, beside, state.stamp_ns, palette.BESIDE, width_m=0.4))
         canvas.paste(seen if seen.size == (CAMERA_W, CAMERA_H) else seen.resize((CAMERA_W, CAMERA_H), Image.Resampling.BICUBIC), (0, 0))
-        canvas.paste(Image.fromarray(above.frame(state, self.vehicle, path, (ABOVE_W, CAMERA_H), intruder_id=intruder)), (CAMERA_W, 0))
+        above_picture = above.frame(state, self.vehicle, path, (ABOVE_W, CAMERA_H), intruder_id=intruder, beside=beside)
+        canvas.paste(Image.fromarray(above_picture), (CAMERA_W, 0))
         draw = ImageDraw.Draw(canvas)
         self._strip(draw, state, commands.at(state.stamp_ns, pose)[0].name)
         if last:
@@ -104,7 +110,9 @@ class Film:
         draw.text((660, top + 12), "command", fill=palette.SOFT, font=_font(13))
         arrow = {"LEFT": "←", "RIGHT": "→", "STRAIGHT": "↑"}[command]
         draw.text((660, top + 32), f"{arrow} {command.lower()}", fill=palette.INK, font=_font(24, bold=True))
-        draw.text((660, top + 72), "orange: the path that is followed", fill=palette.SOFT, font=_font(13))
+        draw.text((660, top + 66), "orange: the path that is followed", fill=palette.SOFT, font=_font(13))
+        if self.trace.beside:
+            draw.text((660, top + 84), f"violet: {self.trace.beside_name}", fill=palette.SOFT, font=_font(13))
 
     @staticmethod
     def _bar(draw: ImageDraw.ImageDraw, at: tuple[int, int, int], share: float, colour: palette.Rgb, label: str) -> None:

@@ -57,8 +57,17 @@ class RoadFromAbove:
             for piece in [marking.xy_m] if marking.kind == "solid" else dashes(marking.xy_m):
                 cv2.polylines(self._picture, [self._px(piece)], False, colour, max(1, round(marking.width_m * self._scale)), cv2.LINE_AA, 4)
 
-    def frame(self, state: WorldState, vehicle: Vehicle, path: DensePath | None, size: tuple[int, int], *, intruder_id: int | None = None) -> U8:
-        """(height, width, 3): the ego two thirds down, heading up, with all road users and the rest of a path."""
+    def frame(
+        self,
+        state: WorldState,
+        vehicle: Vehicle,
+        path: DensePath | None,
+        size: tuple[int, int],
+        *,
+        intruder_id: int | None = None,
+        beside: DensePath | None = None,
+    ) -> U8:
+        """(height, width, 3): the ego two thirds down, heading up, with all road users, the rest of a path, and of one that nobody follows."""
         width, height = size
         ego = state.ego
         M = self._to_frame(ego.x_m, ego.y_m, ego.yaw_rad, (width / 2, height * 0.7))
@@ -70,8 +79,9 @@ class RoadFromAbove:
         for actor in state.actors:
             self._actor(out, px, actor, actor.id == intruder_id)
         cv2.fillPoly(out, [px(ego_box(ego, vehicle))], palette.EGO, cv2.LINE_AA, 4)
-        if path is not None and len(rest := ahead(path, state.stamp_ns)[0]) > 1:
-            cv2.polylines(out, [px(rest)], False, palette.PATH, 3, cv2.LINE_AA, 4)
+        for shown, colour, thick in ((path, palette.PATH, 3), (beside, palette.BESIDE, 2)):
+            if shown is not None and len(rest := ahead(shown, state.stamp_ns)[0]) > 1:
+                cv2.polylines(out, [px(rest)], False, colour, thick, cv2.LINE_AA, 4)
         cv2.polylines(out, [px(ego_box(ego, vehicle))], True, palette.WHITE, 1, cv2.LINE_AA, 4)
         return out
 

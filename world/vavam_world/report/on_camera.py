@@ -11,7 +11,7 @@ import numpy.typing as npt
 from vavam_ros.core.contracts import NS_PER_S, DensePath
 from vavam_world.contracts import F64, U8, CameraSpec, EgoState
 from vavam_world.render.camera import project
-from vavam_world.report.palette import PATH
+from vavam_world.report.palette import PATH, Rgb
 
 WIDTH_M = 1.8  # about the vehicle's
 _SUB_PX = 4  # fractional bits of drawing coordinates
@@ -39,8 +39,8 @@ def ahead(path: DensePath, stamp_ns: int) -> tuple[F64, F64]:
     return np.stack([np.interp(at, t, path.xyz_m[:, i]) for i in (0, 1)], axis=1), np.interp(at, t, yaw)
 
 
-def draw_path(picture: U8, camera: CameraSpec, ego: EgoState, path: DensePath | None, stamp_ns: int) -> U8:
-    """A copy of a picture (H, W, 3) of `camera`, at any size, with the rest of a path as a ribbon of the vehicle's width on the ground."""
+def draw_path(picture: U8, camera: CameraSpec, ego: EgoState, path: DensePath | None, stamp_ns: int, colour: Rgb = PATH, width_m: float = WIDTH_M) -> U8:
+    """A copy of a picture (H, W, 3) of `camera`, at any size, with the rest of a path as a ribbon on the ground, by default of the vehicle's width."""
     out: U8 = picture.copy()
     if path is None:
         return out
@@ -49,15 +49,15 @@ def draw_path(picture: U8, camera: CameraSpec, ego: EgoState, path: DensePath | 
         return out
     seen = scaled(camera, picture.shape[1])
     normal = np.stack([-np.sin(yaw), np.cos(yaw)], axis=1)
-    left, right = (_px(seen, ego, xy + side * 0.5 * WIDTH_M * normal) for side in (1.0, -1.0))
+    left, right = (_px(seen, ego, xy + side * 0.5 * width_m * normal) for side in (1.0, -1.0))
     layer = out.copy()
     for i in np.flatnonzero(_usable(left) & _usable(right)):
-        cv2.fillConvexPoly(layer, _fixed(np.stack([left[i], left[i + 1], right[i + 1], right[i]])), PATH, lineType=cv2.LINE_8, shift=_SUB_PX)
+        cv2.fillConvexPoly(layer, _fixed(np.stack([left[i], left[i + 1], right[i + 1], right[i]])), colour, lineType=cv2.LINE_8, shift=_SUB_PX)
     out = cv2.addWeighted(layer, 0.45, out, 0.55, 0.0).astype(np.uint8)
     thick = max(1, round(picture.shape[1] / 320))
     for edge in (left, right):
         for i in np.flatnonzero(_usable(edge)):
-            cv2.polylines(out, [_fixed(edge[i : i + 2])], False, PATH, thick, cv2.LINE_AA, _SUB_PX)
+            cv2.polylines(out, [_fixed(edge[i : i + 2])], False, colour, thick, cv2.LINE_AA, _SUB_PX)
     return out
 
 

@@ -131,7 +131,8 @@ def _sections(evaluation: Evaluation) -> list[dict[str, Any]]:
             "; ".join(f"{head[i + 3]}: {what}" for i, (what, _) in enumerate(MEASURES.values())) + f"; turns: commanded turns taken of those reached. {small}"
         )
         table = {"head": head, "rows": lines, "words": 2, "caption": caption}
-        sections.append({"title": "Routes", "plot": _data(figures.scores(plot, "Routes driven well, share of runs", 1.05), "png"), "table": table})
+        bars = _data(figures.scores(plot, "Routes driven well, share of runs", 1.05), "png") if len(evaluation.runs) > 1 else ""  # one run makes no statistic
+        sections.append({"title": "Routes", "plot": bars, "table": table})
     if any(evaluation.safety.values()):
         sections.append(_safety(evaluation, small))
     return sections

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -15,6 +15,7 @@ from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import OnTick, drive
+from vavam_world.live.run import LiveSystem, drive_live
 from vavam_world.render.renderer import Renderer
 from vavam_world.report import figures
 from vavam_world.report.film import VIDEO_CAMERA, Film, write_film
@@ -23,6 +24,7 @@ from vavam_world.scoring.run_score import RunScore, failed, score_run
 from vavam_world.sim.simulation import Simulation
 
 Media: TypeAlias = Literal["all", "failures", "none"]
+MODEL_DRIVER = "vavam"  # a model, through the live nodes
 DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
 FORMAT = 1  # of the run files
 SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
@@ -43,6 +45,7 @@ class RunJob:
     always_show: bool = False  # pictures also where it went well and media is `failures`
     backend: Backend = "auto"
     latency_ticks: int = 0
+    live: LiveSystem | None = None  # driven by live nodes, not in this process; `driver` is then its name
 
     @property
     def stem(self) -> str:
@@ -74,9 +77,11 @@ class Run:
         return not score.success if self.kind == "route" else score.collided or score.off_road or score.finished == "driver_error"
 
 
-def do_run(job: RunJob, on_tick: OnTick | None = None) -> Run:
-    """Drive, score, draw, and write the run's JSON. `on_tick` is the loop's."""
-    trace = drive_job(job, on_tick)
+def do_run(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str], None] = lambda line: None) -> Run:
+    """Drive, score, draw, and write the run's JSON. `on_tick` is the loop's; `on_line` gets the output of live nodes."""
+    trace = drive_job(job, on_tick, on_line)
+    if job.live is not None and job.live.driver != "model":
+        trace = replace(trace, beside_name=job.live.beside_name)
     sim = Simulation(job.scenario)
     score = score_run(trace, sim.road_map, sim.route, sim.lanes, vehicle=sim.vehicle)
     run = Run(suite=job.suite, split=job.split, kind=job.kind, suite_sha256=job.suite_sha256, score=score, media={})
@@ -86,8 +91,12 @@ def do_run(job: RunJob, on_tick: OnTick | None = None) -> Run:
     return run
 
 
-def drive_job(job: RunJob, on_tick: OnTick | None = None) -> Trace:
-    """The run alone. A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
+def drive_job(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str], None] = lambda line: None) -> Trace:
+    """The run alone. `on_line` gets the output of live nodes.
+
+    A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
+    if job.live is not None:
+        return drive_live(job.scenario, job.live, on_line=on_line)
     driver: Driver = make(job.driver)
     renderer = None
     if driver.needs_image:
@@ -197,9 +206,19 @@ def read_run(path: Path) -> Run:
         raise InputError(f"{path}: {type(error).__name__}: {error}; expected a run's JSON: remove the file") from error
 
 
-def check_drivers(names: Sequence[str]) -> None:
-    """Raises ConfigError on a driver that cannot be made, or none at all."""
+def check_drivers(names: Sequence[str], model: Path | None = None) -> None:
+    """Raises ConfigError on a driver that cannot be made, or none at all. `model` is what `vavam` drives by."""
     if not names:
         raise ConfigError("--driver: got none, expected one or more")
     for name in names:
-        make(name)
+        if name != MODEL_DRIVER:
+            make(name)
+        elif model is None:
+            raise ConfigError(f"driver {MODEL_DRIVER}: got no model, expected a model directory: --model DIR")
+        elif not (model / "model.yaml").is_file():
+            raise ConfigError(f"--model: got {model}, expected a model directory with a model.yaml")
+
+
+def live_system(driver: str, model: Path | None) -> LiveSystem | None:
+    """The live nodes of a driver; None for one that drives in this process."""
+    return LiveSystem(model=model.resolve()) if driver == MODEL_DRIVER and model is not None else None

@@ -1,0 +1,79 @@
+"""`world demo`: a drive through live ROS 2 nodes in the built-in world, its video and its report, from a fresh checkout.
+
+Everything is live but the wheels: the world speaks the CARLA bridge's topics, a driver of the world plans from them, path_follower_node and the gate
+(watchdog_node) bring its path to the vehicle, and the model's nodes plan beside it. The model here has random weights, so nobody follows it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from vavam_ros.core.artifact import random_artifact
+from vavam_ros.core.spec import SMALL
+from vavam_world.contracts import WORLD_CAMERA
+from vavam_world.live.run import LiveSystem
+from vavam_world.report.page import Evaluation, outcome, write_page
+from vavam_world.report.run import RunJob, close_studio, do_run
+from vavam_world.scenarios.suites import check_frozen, suite
+from vavam_world.scoring.routes import route_table
+
+ROUTE = {"expert": "turns/000-left", "lane_follower": "curves/000"}
+UNTRAINED = "untrained model, not followed"
+# An untrained plan is little more than its noise times the action scale: at the usual 70 m it would lie outside of every picture.
+ACTION_SCALE_M = 12.0
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `world demo`."""
+    parser.add_argument("--driver", choices=sorted(ROUTE), default="expert", help="who drives: the expert, who knows all, in traffic; or one who sees the picture alone (default %(default)s)")
+    parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
+    parser.add_argument("--verbose", action="store_true", help="show everything the nodes say")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when the vehicle came to the end of its route. Raises VavamError."""
+    out: Path = args.out
+    out.mkdir(parents=True, exist_ok=True)
+    print(f"world demo: {args.driver.replace('_', ' ')} drives. The model's weights are UNTRAINED (random): its paths mean nothing, and nobody follows them.")
+    model = out / "model"
+    random_artifact(model, replace(SMALL, flow=replace(SMALL.flow, action_scale_m=ACTION_SCALE_M)), camera=WORLD_CAMERA.name)
+    name = ROUTE[args.driver]
+    among = suite(name.split("/")[0], "test")
+    scenario = next(s for s in among.scenarios if s.name.startswith(name))
+    system = LiveSystem(model=model, driver=args.driver, config="carla,cpu,untrained", arguments={"world_rate": "1.0"}, beside_name=UNTRAINED)
+    job = RunJob(
+        scenario=scenario,
+        suite=among.name,
+        split=among.split,
+        kind=among.kind,
+        suite_sha256=check_frozen(among),
+        driver=args.driver,
+        folder=out,
+        live=system,
+    )
+    heard = {"lines": 0}
+
+    def on_line(line: str) -> None:
+        heard["lines"] += 1
+        if args.verbose or "watchdog_node" in line or "world_node" in line:
+            print(f"  {line}"[:200], flush=True)
+
+    done = do_run(job, on_line=on_line)
+    close_studio()
+    print(f"{scenario.name}: {outcome(done)} after {done.score.duration_s:.1f} s, {done.score.completion:.0%} of the route")
+    evaluation = Evaluation(
+        settings={"nodes": "live, in lock-step at the wall clock's pace", "model": UNTRAINED, "driver": args.driver},
+        suites={f"{among.name}/{among.split}": job.suite_sha256},
+        drivers=(args.driver,),
+        runs=[(out, done)],
+        routes={args.driver: route_table([done.score])},
+        safety={args.driver: ()},
+    )
+    write_page(out / "index.html", evaluation)
+    print(f"video: {out / str(done.media.get('video', 'none'))}\nreport: {out / 'index.html'}\nmodel: {model} (untrained)")
+    if not done.score.success:
+        print("demo: the vehicle did not come to the end of its route; run it with --verbose to see what the nodes say", file=sys.stderr)
+    return int(not done.score.success)

@@ -1,0 +1,108 @@
+"""One scenario driven by live nodes: the whole system as `vavam launch carla` starts it, in a ROS domain of its own, in lock-step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vavam_world.bridge.result import load_trace
+from vavam_world.contracts import Scenario, Trace, WorldError
+from vavam_world.live.domain import own_domain
+
+TAIL = 12  # lines of the system's output that an error shows
+START_S = 120.0  # for loading the model on a busy machine
+SLOWEST = 15.0  # wall seconds a simulated second may take
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveSystem:
+    """What drives. `driver` as in the launch argument world_driver: the model, or one of the world's while the model plans beside it."""
+
+    model: Path
+    driver: str = "model"
+    config: str = "carla,cpu"
+    composed: bool = True
+    arguments: Mapping[str, str] = field(default_factory=dict)  # further launch arguments
+    beside_name: str = "the model, not followed"  # where a driver of the world drives
+
+    @property
+    def name(self) -> str:
+        """What reports call it."""
+        return f"vavam ({self.model.name})" if self.driver == "model" else self.driver
+
+    def launch_arguments(self, scenario: Path, result: Path) -> list[str]:
+        """`name:=value` texts of `vavam launch carla`."""
+        given = {
+            "model": str(self.model),
+            "world": str(scenario),
+            "world_driver": self.driver,
+            "world_result": str(result),
+            "config": self.config,
+            "composed": str(self.composed).lower(),
+            "auto_enable": "true",
+            **self.arguments,
+        }
+        return [f"{name}:={value}" for name, value in given.items()]
+
+
+def drive_live(scenario: Scenario, system: LiveSystem, *, on_line: Callable[[str], None] = lambda line: None) -> Trace:
+    """Drive one scenario to its end and return what happened. `on_line` gets the system's output.
+
+    Raises WorldError, with the end of that output, where there is no result: a node failed, or an awaited answer did not come."""
+    with tempfile.TemporaryDirectory(prefix="vavam_live_") as folder, own_domain() as domain:
+        file, result = Path(folder) / "scenario.json", Path(folder) / "result.json"
+        file.write_text(json.dumps(scenario.to_dict()), encoding="utf-8")
+        command = [sys.executable, "-m", "vavam_ros.cli.main", "launch", "carla", *system.launch_arguments(file, result)]
+        environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
+        tail: deque[str] = deque(maxlen=TAIL)
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        )
+        try:
+            with _deadline(process, START_S + SLOWEST * scenario.time_limit_s):
+                assert process.stdout is not None
+                for line in process.stdout:
+                    tail.append(line.rstrip())
+                    on_line(line.rstrip())
+            status = process.wait()
+        finally:
+            _end(process)
+        values = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
+        if status != 0 or not values or values["finished"] in ("error", "interrupted"):
+            why = values.get("detail") or f"the system ended with status {status}"
+            raise WorldError(f"{scenario.name}, driven live: {why}\n" + "\n".join(tail))
+        return load_trace(result.with_suffix(".npz"), driver=system.name)
+
+
+@contextlib.contextmanager
+def _deadline(process: subprocess.Popen[str], seconds: float) -> Iterator[None]:
+    """End the system if it takes longer; its output then ends, and so does reading it."""
+    timer = threading.Timer(seconds, process.send_signal, [signal.SIGINT])
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    """The launcher ends its own children when it is asked to."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        process.send_signal(number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=30.0)
+    if process.stdout is not None:
+        process.stdout.close()
