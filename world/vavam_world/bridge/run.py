@@ -160,9 +160,9 @@ class Run:
         if not self._p.text("gate_state_topic"):
             return True
         with node.changed:
-            while not node.gate_active and node.alive() and (left_s := end - time.monotonic()) > 0.0:
+            while not node.extras.gate_active and node.alive() and (left_s := end - time.monotonic()) > 0.0:
                 node.changed.wait(min(WAIT_SLICE_S, left_s))
-            return node.gate_active
+            return node.extras.gate_active
 
     def _send_vehicle(self, state: WorldState) -> None:
         node = self._node
@@ -188,7 +188,7 @@ class Run:
             if self._p.flag("compressed"):
                 node.send("compressed", messages.compressed_image(rgb, camera, node.role, state.stamp_ns), camera.id)
 
-        node.say_expert_path(self._autopilot_now.plan)
+        node.extras.say_expert_path(self._autopilot_now.plan)
 
     # ── waiting ──────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -267,7 +267,7 @@ class Run:
     def close(self) -> str:
         """Write the result, end the renderer; returns one line."""
         wall_s = time.monotonic() - self._began
-        self.recording.plans, self.recording.beside = list(self._node.plans), list(self._node.beside)
+        self.recording.plans, self.recording.beside = list(self._node.extras.plans), list(self._node.extras.beside)
         if file := self._p.text("result_file"):
             self._write(Path(file).expanduser(), wall_s)
         if self._renderer is not None:

@@ -22,16 +22,13 @@ from rclpy.duration import Duration
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.publisher import Publisher
-from std_msgs.msg import String
 
-from vavam_ros.core.contracts import ConfigError, DensePath, VavamError
-from vavam_ros.nodes.motion_messages import dense_path_msg
+from vavam_ros.core.contracts import ConfigError, VavamError
 from vavam_ros.nodes.parameters import Parameters
-from vavam_ros.nodes.qos import keep_last
 from vavam_world.bridge import messages
 from vavam_world.bridge.ackermann import AckermannCommand
 from vavam_world.bridge.controls import Controls
-from vavam_world.bridge.followed import dense_path
+from vavam_world.bridge.extras import Extras
 from vavam_world.bridge.objects import Objects
 from vavam_world.bridge.outgoing import FaultInjector, Outbox, Outgoing, Sent
 from vavam_world.bridge.qos import TOPICS
@@ -40,7 +37,7 @@ from vavam_world.bridge.setup import awaits_of, choose_objects, read_scenario
 from vavam_world.bridge.stamps import stamp_ns
 from vavam_world.bridge.sync import Answer, Lockstep
 from vavam_world.bridge.world_table import PARAMETERS
-from vavam_world.contracts import MAP_FRAME, START_NS, Control, Scenario, Vehicle
+from vavam_world.contracts import START_NS, Control, Scenario, Vehicle
 
 DELIVERY_S = 3.0
 
@@ -67,8 +64,6 @@ class WorldNode(Node):
         self.run_state = RunState(paused=p.flag("start_paused"))
         self.outbox = Outbox(self._publish, injector)
         self.tick, self.stamp_ns = 0, START_NS
-        self.plans: list[DensePath] = []
-        self.beside: list[DensePath] = []
         self._this_tick: list[Sent] = []  # what can be said again
         self._late: Control | None = None  # the newest control that had not the awaited stamp
         camera = p.text("model_camera") or (self.objects.cameras[0].id if self.objects.cameras else "")
@@ -123,16 +118,7 @@ class WorldNode(Node):
         for kind, handler in handlers.items():
             self.create_subscription(TOPICS[kind].type, TOPICS[kind].full(self.role), handler, TOPICS[kind].qos)
         p = self.parameters
-        self.gate_active = False
-        if p.text("gate_state_topic"):
-            self.create_subscription(String, p.text("gate_state_topic"), self._on_gate_state, keep_last(1, reliable=True, latched=True))
-        self._expert_path: Publisher[Any] | None = None
-        if p.text("expert_path_topic"):
-            self._expert_path = self.create_publisher(TOPICS["waypoints"].type, p.text("expert_path_topic"), keep_last(5, reliable=True))
-        if p.text("beside_topic"):
-            self.create_subscription(TOPICS["waypoints"].type, p.text("beside_topic"), self._on_beside, 50)
-        if p.text("followed_topic"):
-            self.create_subscription(TOPICS["waypoints"].type, p.text("followed_topic"), self._on_followed, 50)
+        self.extras = Extras(self)
         if self.lock_step and (p.text("tokens_topic") or p.text("samples_topic")):
             from vavam_ros.msg import FrameTokens, TrajectorySamples  # only here: the world runs without a model, too
 
@@ -281,22 +267,6 @@ class WorldNode(Node):
             self.controls.autopilot = on
             self._note_who_drives()
 
-    def _on_beside(self, msg: Any) -> None:
-        path = dense_path(msg) if msg.header.frame_id == MAP_FRAME else None
-        with self.changed:
-            if path is not None:
-                self.beside.append(path)
-
-    def _on_gate_state(self, msg: String) -> None:
-        with self.changed:
-            self.gate_active = msg.data.startswith("ACTIVE")
-            self.changed.notify_all()
-
-    def say_expert_path(self, plan: Callable[[], DensePath]) -> None:
-        """The expert's path, where somebody asked for it."""
-        if self._expert_path is not None and self.alive():
-            self._expert_path.publish(dense_path_msg(plan()))
-
     def _on_world_control(self, msg: Any) -> None:
         try:
             self.run_state.command(int(msg.command))
@@ -311,14 +281,6 @@ class WorldNode(Node):
     def _on_samples(self, msg: Any) -> None:
         with self.changed:
             self.lockstep.samples_came(stamp_ns(msg.header), valid=bool(msg.valid))
-            self.changed.notify_all()
-
-    def _on_followed(self, msg: Any) -> None:
-        path = dense_path(msg) if msg.header.frame_id == MAP_FRAME else None
-        with self.changed:
-            if path is not None:
-                self.plans.append(path)
-            self.lockstep.followed_came(stamp_ns(msg.header))
             self.changed.notify_all()
 
 

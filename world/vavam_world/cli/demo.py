@@ -28,7 +28,8 @@ ACTION_SCALE_M = 12.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world demo`."""
-    parser.add_argument("--driver", choices=sorted(ROUTE), default="expert", help="who drives: the expert, who knows all, in traffic; or one who sees the picture alone (default %(default)s)")
+    who = "who drives: the expert, who knows all, in traffic; or one who sees the picture alone (default %(default)s)"
+    parser.add_argument("--driver", choices=sorted(ROUTE), default="expert", help=who)
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show everything the nodes say")
 
