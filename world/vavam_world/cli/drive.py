@@ -17,10 +17,14 @@ from vavam_world.scoring.ncap import ncap_score, ncap_table
 from vavam_world.scoring.routes import route_table
 from vavam_world.sim.simulation import Simulation
 
+SCENARIO = "turns/000-left"
+
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world drive`."""
-    parser.add_argument("scenario", nargs="?", default="turns/000-left", help="as `world suites --names` lists them (default %(default)s)")
+    # not %(default)s: argparse takes a positional's default away while options may stand before it
+    parser.add_argument("scenario", nargs="?", default=SCENARIO, help=f"as `world suites --names` lists them (default {SCENARIO})")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default %(default)s")
     parser.add_argument("--driver", default="expert", help=f"one of {', '.join((*NAMES, MODEL_DRIVER))} (default %(default)s)")
     parser.add_argument("--backend", choices=get_args(Backend), default="auto", help="of the renderer (default %(default)s)")
