@@ -20,7 +20,6 @@ from vavam_world.sim.simulation import Simulation
 SCENARIO = "turns/000-left"
 
 
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world drive`."""
     # not %(default)s: argparse takes a positional's default away while options may stand before it
