@@ -11,6 +11,7 @@ world_info, weather. Pictures come at 10 Hz unless the objects file says otherwi
 
 from __future__ import annotations
 
+import signal
 import sys
 import threading
 import time
@@ -288,6 +289,8 @@ def main(args: list[str] | None = None, *, injector: Callable[[Scenario], FaultI
     """Entry point; returns the exit code. `injector` makes what spoils the outgoing messages."""
     from vavam_world.bridge.run import Run  # here: it needs the node's type
 
+    # rclpy's own handler ends the context, and the loop with it, between two ticks; an exception in the middle of one would tear the recording.
+    signal.signal(signal.SIGINT, lambda *_: None)
     rclpy.init(args=args)
     node: WorldNode | None = None
     spinner: threading.Thread | None = None
