@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
 from launch.actions import DeclareLaunchArgument, OpaqueFunction, SetEnvironmentVariable, Shutdown
 from launch.substitutions import LaunchConfiguration
@@ -38,8 +39,9 @@ def actions(system: System) -> list[LaunchDescriptionEntity]:
 def _node(process: Process) -> Node:
     # Typed: launch_ros reads an untyped text as YAML, and "1e3" or "on" would change their type.
     values = {name: ParameterValue(value, value_type=type(value)) for name, value in process.parameters.items()}
-    # A module of another package is run by this Python; launch_ros takes an executable without a package for a path.
-    program = {"executable": sys.executable, "arguments": ["-m", process.module]} if process.python_module else {"package": PACKAGE, "executable": process.executable}
+    program: dict[str, Any] = {"package": PACKAGE, "executable": process.executable}
+    if process.python_module:  # another package's: run by this Python; launch_ros takes an executable without a package for a path
+        program = {"executable": sys.executable, "arguments": ["-m", process.module]}
     return Node(
         **program,
         name=process.node_name,
