@@ -318,3 +318,72 @@ def test_a_node_understands_its_command_line(namespace: str, model: str, tmp_pat
     finally:
         context.try_shutdown()
     assert yaml.safe_load(parameters_yaml(process))[f"/{namespace}/tokenizer_node"]["ros__parameters"] == dict(process.parameters)
+
+
+# --- control and the built-in world -------------------------------------------------------------------------------------------------
+
+
+def test_carla_is_driven_through_follower_and_gate_and_only_the_gate_has_the_vehicle(model: str) -> None:
+    processes = by_name(system_carla({"model": model, "role_name": "hero"}))
+    follower, gate = processes["path_follower_node"], processes["watchdog_node"]
+    assert remaps(follower)["~/path"] == remaps(gate)["~/path"] == "path_raw", "its stamp is the picture's"
+    assert remaps(follower)["~/control"] == remaps(gate)["~/control_in"] == "control"
+    assert remaps(follower)["~/vehicle_info"] == "/carla/hero/vehicle_info"
+    on_the_vehicle = [(p.name, name) for p in processes.values() for name, topic in p.remappings if topic == "/carla/hero/vehicle_control_cmd"]
+    assert on_the_vehicle == [("watchdog_node", "~/control_out")]
+    assert gate.parameters["watched_nodes"] == "tokenizer_node planner_node"
+    assert gate.parameters["auto_enable"] is False, "it starts disarmed"
+    assert by_name(system_carla({"model": model, "composed": "true"}))["watchdog_node"].parameters["watched_nodes"] == "vavam_node"
+    assert not {"path_follower_node", "watchdog_node"} & set(by_name(system_carla({"model": model, "control": "false"})))
+
+
+def test_a_vehicle_gets_control_only_when_told_how(model: str) -> None:
+    assert "watchdog_node" not in by_name(system_vehicle({"model": model}))
+    with pytest.raises(ConfigError, match="control_topic"):
+        system_vehicle({"model": model, "control": "true"})
+    gate = by_name(system_vehicle({"model": model, "control": "true", "control_topic": "/vehicle/cmd"}))["watchdog_node"]
+    assert remaps(gate)["~/control_out"] == "/vehicle/cmd"
+    assert gate.parameters["control_type"] == "ackermann_stamped"
+    assert "disarmed_output" not in gate.parameters, "nothing reaches a vehicle before it is enabled"
+
+
+def test_the_world_takes_carlas_place_on_the_same_topics(model: str) -> None:
+    pytest.importorskip("vavam_world")
+    with_carla, with_world = (by_name(system_carla({"model": model, **extra})) for extra in ({"camera": "front"}, {"world": "{}"}))
+    assert set(with_world) - set(with_carla) == {"world_node"}
+    for name, process in with_carla.items():
+        assert process.remappings == with_world[name].remappings, name
+    world = with_world["world_node"]
+    assert world.module == "vavam_world.bridge.world_node"
+    assert world.on_exit == "shutdown"
+    assert (world.parameters["samples_topic"], world.parameters["followed_topic"]) == ("/vavam/samples", "/vavam/followed")
+    assert with_world["watchdog_node"].parameters["disarmed_output"] == "brake", "lock-step waits for a control of every tick"
+
+
+def test_another_driver_is_followed_and_the_model_plans_beside_it(model: str) -> None:
+    pytest.importorskip("vavam_world")
+    processes = by_name(system_carla({"model": model, "world": "{}", "world_driver": "lane_follower"}))
+    assert remaps(processes["driver_node"])["~/path"] == remaps(processes["path_follower_node"])["~/path"] == "driver_path"
+    assert processes["watchdog_node"].parameters["watched_nodes"] == "", "no model node drives"
+    assert "samples_topic" not in processes["world_node"].parameters, "nobody waits for the model"
+    assert processes["world_node"].parameters["beside_topic"] == "/vavam/path"
+    by_expert = by_name(system_carla({"model": model, "world": "{}", "world_driver": "expert"}))
+    assert "driver_node" not in by_expert
+    assert by_expert["world_node"].parameters["expert_path_topic"] == "/vavam/driver_path"
+
+
+def test_a_missing_world_is_named(model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("vavam_ros.bringup_control.importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match=r"vavam_world is not installed for this Python: pip install"):
+        system_carla({"model": model, "world": "{}"})
+
+
+def test_every_value_is_of_a_parameter_that_its_node_declares(model: str) -> None:
+    table = pytest.importorskip("vavam_world.bridge.world_table")
+    driver = pytest.importorskip("vavam_world.bridge.driver_node")
+    own = {"world_node": table.PARAMETERS, "driver_node": driver.PARAMETERS}
+    given = {"world": "{}", "world_driver": "lane_follower", "world_faults": "{}", "world_result": "r.json", "world_rate": "1", "world_objects": "o.json"}
+    for extra in (given, {"world": "{}", "tokenize_rate_hz": "2", "plan_rate_hz": "2", "rear_axle_x_m": "-1.4"}):
+        for process in system_carla({"model": model, **extra}).processes:
+            declared = {row.name for row in own.get(process.name, ROWS)} | {"use_sim_time"}
+            assert set(process.parameters) <= declared, process.name
