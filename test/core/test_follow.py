@@ -305,6 +305,14 @@ def test_refuses_with_a_reason_what_cannot_be_followed() -> None:
         assert refusal(good, replace(pose, T_odom_ego=where)).reason is WaitReason.PATH_ELSEWHERE
 
 
+@pytest.mark.parametrize("v", [1e3, -1e3, 1e160])
+def test_a_speed_that_cannot_be_is_no_pose(v: float) -> None:
+    for path in (straight(8.0), path_of(lambda t: np.zeros((len(t), 2)), 3.0)):
+        found = follow(path, Car(v=v).pose(START_NS), None, CONFIG)
+        assert isinstance(found, Waiting)
+        assert found.reason is WaitReason.POSE_UNUSABLE
+
+
 def test_a_pure_function() -> None:
     path, pose = path_of(circle(30.0, 8.0), 3.0), Car(v=8.0).pose(START_NS + NS_PER_S)
     pose = replace(pose, T_odom_ego=planar_T(8.0, 1.0, 0.2))

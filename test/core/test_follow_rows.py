@@ -53,3 +53,12 @@ def test_rows_that_cannot_be_meant_are_refused(stamps: list[int], xy: list[list[
     rows = np.column_stack([np.array(xy, dtype=np.float64), np.zeros(len(xy))])
     with pytest.raises(InputError, match="path:"):
         dense_path(START_NS, "map", START_NS + np.array(stamps, dtype=np.int64) * NS_PER_S, rows)
+
+
+def test_rows_that_would_break_what_comes_after_are_refused() -> None:
+    """A height that is not finite spreads when the rows are rotated; evenly spaced rows of two clocks would be filled with billions of others."""
+    stamps, xyz = START_NS + np.arange(4) * NS_PER_S // 10, np.column_stack([np.arange(4.0), np.zeros(4), np.full(4, math.nan)])
+    with pytest.raises(InputError, match="not finite"):
+        dense_path(START_NS, "map", stamps, xyz, T_frame_ego=np.eye(4))
+    with pytest.raises(InputError, match="of one clock"):
+        dense_path(START_NS, "map", START_NS + np.arange(4) * 10**8 * NS_PER_S, np.nan_to_num(xyz))

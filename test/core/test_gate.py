@@ -294,6 +294,30 @@ def test_stop_keeps_no_more_than_the_emergency_deceleration() -> None:
     assert max(brake(drive, 8.0)) == C.emergency_decel_mps2
 
 
+@pytest.mark.parametrize(("downhill_mps2", "brake"), [(2.0, 1.0), (1.0, 0.5), (2.5, 1.0)])
+def test_a_stop_that_does_not_slow_the_vehicle_brakes_harder(downhill_mps2: float, brake: float) -> None:
+    drive, speed = armed(), 8.0
+    drive.gate.disable()
+    for _ in range(200):
+        decision = drive.step(replace(HEALTHY, speed_mps=speed))
+        if decision.output is Output.BRAKE:
+            break
+        speed = max(speed - (brake * decision.decel_mps2 - downhill_mps2) * 0.05, 0.0)
+    assert decision.output is Output.BRAKE, f"{speed} m/s after 10 s"
+    assert decision.decel_mps2 == C.emergency_decel_mps2
+    assert "it does not slow as asked: braking harder" in decision.reasons
+
+
+def test_no_enable_while_it_rolls_though_it_was_reckoned_to_stand() -> None:
+    drive = armed()
+    brake(drive, 8.0, health=replace(HEALTHY, odometry_age_s=1.0), odometry=False)
+    rolling = replace(HEALTHY, speed_mps=6.0)
+    drive.step(rolling, ticks=20)
+    assert drive.gate.enable(rolling) == (False, "refused: stopping; enable again when the vehicle stands")
+    drive.step(replace(HEALTHY, speed_mps=0.0))
+    assert drive.gate.enable(replace(HEALTHY, speed_mps=0.0))[0]
+
+
 def test_a_clock_that_jumps_back_in_a_stop_does_no_harm() -> None:
     drive = armed()
     drive.step(replace(HEALTHY, events=("the clock jumped back by 3.0 s",)))

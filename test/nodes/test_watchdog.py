@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,8 +23,10 @@ from sensor_msgs.msg import CameraInfo
 from std_msgs.msg import Bool, String, UInt64
 from std_srvs.srv import SetBool
 
-from vavam_ros.core.gate_checks import GateConfig
+from vavam_ros.core.gate import Decision, GateState, Output
+from vavam_ros.core.gate_checks import GateCommand, GateConfig
 from vavam_ros.nodes.stamps import header_msg, stamp_ns, time_msg
+from vavam_ros.nodes.vehicle_output import VehicleOutput
 from vavam_ros.nodes.watchdog_table import LIMIT_NAMES
 
 pytestmark = pytest.mark.ros
@@ -403,3 +406,62 @@ def test_a_parameter_that_cannot_be_meant_keeps_it_in_init(rig: Make) -> None:
     assert r.world.wait(lambda: r.states and r.states[-1].startswith("INIT: gate stop_decel_mps2 9"))
     assert r.world.node.count_publishers(f"/{r.name}/control_out") == 0
     assert process.alive
+
+
+def test_a_low_rate_still_stops(rig: Make) -> None:
+    """Its own period is no pause of the process."""
+    r, _ = rig(rate_hz=1.0)
+    r.arm()
+    r.off |= {"command", "path", "odometry", "image", "heartbeat"}
+    r.wait_for("STOP", 8.0)
+
+
+def test_an_override_is_not_taken_back_by_another_topic(rig: Make) -> None:
+    r, _ = rig()
+    r.arm()
+    r.world.publisher(Bool, "manual_override").publish(Bool(data=True))
+    r.wait_for("READY", 5.0)
+    r.world.publisher(Bool, "/carla/ego_vehicle/vehicle_control_manual_override", LATCHED).publish(Bool(data=False))
+    time.sleep(0.5)
+    assert r.enable() == (False, "refused: manual override")
+
+
+def test_a_take_over_ends_auto_enable(rig: Make) -> None:
+    r, _ = rig(simulated=True, auto_enable=True)
+    r.off.add("command")  # not READY before the person comes
+    assert r.world.wait(lambda: r.world.node.count_subscribers(f"/{r.name}/manual_override") >= 2)
+    r.world.publisher(Bool, "manual_override").publish(Bool(data=True))
+    assert r.world.wait(lambda: bool(r.states) and "manual override" in r.states[-1])
+    r.off.clear()
+    r.world.publisher(Bool, "manual_override").publish(Bool(data=False))
+    assert r.world.wait(lambda: bool(r.states) and r.states[-1] == "READY: waiting for enable")
+    time.sleep(0.5)
+    assert r.state == "READY"
+
+
+def test_odometry_that_goes_on_without_a_clock_stops(rig: Make) -> None:
+    """Otherwise the last throttle would be repeated for as long as the clock stands."""
+    r, _ = rig(simulated=True, auto_enable=True, clock_stall_s=0.5)
+    r.wait_for("ACTIVE")
+    r.world.publishers["/clock"] = type("Mute", (), {"publish": lambda self, msg: None})()
+    r.wait_for("STOP", 5.0)
+    assert "/clock stands still, odometry goes on" in r.states[-1]
+    assert r.world.wait(r.is_held, 15.0), r.passed[-1]
+
+
+def test_nothing_from_before_a_stop_is_held_after_it() -> None:
+    sent: list[str] = []
+    publisher = SimpleNamespace(topic_name="/out", publish=sent.append)
+    messages = SimpleNamespace(
+        msg_type=None, restamped=lambda msg, ns: f"held {msg}", stop=lambda decel, msg, ns: f"stop, steering of {msg}", hold=lambda msg, ns: "brake"
+    )
+    out = VehicleOutput(SimpleNamespace(create_publisher=lambda *a: publisher), messages, rate_hz=20.0, simulated=True)  # type: ignore[arg-type]
+    old, new = ("old", GateCommand(stamp_ns=NS, values=(1.0,))), ("new", GateCommand(stamp_ns=3 * NS, values=(0.0,)))
+    held = Decision(state=GateState.DEGRADED, output=Output.HOLD)
+    passed = Decision(state=GateState.ACTIVE, output=Output.PASS)
+    out.emit(passed, old, NS, changed=True)
+    out.emit(held, old, NS + NS // 10, changed=True)
+    out.emit(Decision(state=GateState.STOP, output=Output.BRAKE), old, 2 * NS, changed=True)
+    out.emit(held, new, 3 * NS, changed=True)
+    out.emit(passed, new, 4 * NS, changed=True)
+    assert sent == ["old", "held old", "brake", "stop, steering of old", "new"]

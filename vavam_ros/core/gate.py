@@ -21,6 +21,7 @@ from vavam_ros.core.contracts import NS_PER_S
 from vavam_ros.core.gate_checks import Fault, GateConfig, Health, faults
 
 BLIND_FACTOR, BLIND_MARGIN_MPS = 1.2, 1.0  # without odometry a stop reckons with a vehicle this much faster than last measured
+WEAK_MPS = 2.0  # so much faster than a stop has asked for by now: the brake does less than it should, or the road falls
 MAX_STEP_S = 0.5  # longest time between two steps that the speed is reckoned on across
 MAX_REASONS = 8
 
@@ -62,27 +63,32 @@ class Decision:
 
 
 class StopProfile:
-    """Deceleration over time: from what was braked already to the target at a bounded jerk, until the vehicle stands."""
+    """Deceleration over time: from what was braked already to the target at a bounded jerk, until the vehicle stands.
+
+    A vehicle that does not slow as asked is `weak`: from then on the target is the emergency's."""
 
     def __init__(self, config: GateConfig, decel_mps2: float, speed_mps: float | None) -> None:
         self._config = config
         self.decel_mps2 = min(max(decel_mps2, 0.0), config.emergency_decel_mps2)
         self._least_mps2 = max(self.decel_mps2, config.stop_decel_mps2)
         self._speed_mps = speed_mps if speed_mps is not None else config.max_speed_mps
+        self._asked_mps = self._speed_mps  # what the speed were if the brake did as asked; goes on below 0
         self._blind = False
-        self.standing = False
+        self.standing = self.weak = False
 
     def step(self, dt_s: float, speed_mps: float | None) -> None:
         """Go on by a time. `speed_mps` None: odometry is gone, the speed is reckoned on."""
         c = self._config
+        self._asked_mps -= self.decel_mps2 * min(dt_s, MAX_STEP_S)
         if speed_mps is None:
             if not self._blind:
                 self._speed_mps = BLIND_FACTOR * self._speed_mps + BLIND_MARGIN_MPS
             self._speed_mps -= self.decel_mps2 * min(dt_s, MAX_STEP_S)
         else:
             self._speed_mps = speed_mps
+            self.weak = self.weak or speed_mps > self._asked_mps + WEAK_MPS
         self._blind = speed_mps is None
-        target, jerk = (c.emergency_decel_mps2, c.emergency_jerk_mps3) if self._blind else (self._least_mps2, c.stop_jerk_mps3)
+        target, jerk = (c.emergency_decel_mps2, c.emergency_jerk_mps3) if self._blind or self.weak else (self._least_mps2, c.stop_jerk_mps3)
         change = jerk * dt_s
         self.decel_mps2 += min(max(target - self.decel_mps2, -change), change)
         self.standing = self.standing or self._speed_mps <= (0.0 if self._blind else c.standstill_mps)
@@ -138,6 +144,8 @@ class Gate:
             self._note(f for f in found if f.lost)
             gone = any(f.code == "odometry" and f.lost for f in found)
             self._stop.step(dt_ns / NS_PER_S, None if gone else self._speed_mps)
+            if self._stop.weak:
+                self._note([Fault(code="weak", text="it does not slow as asked: braking harder", lost=True)])
         return self._decision(health, found)
 
     def enable(self, health: Health) -> tuple[bool, str]:
@@ -149,7 +157,8 @@ class Gate:
         found = faults(health, self.config)
         if found:
             return False, "refused: " + "; ".join(f.text for f in found[:MAX_REASONS])
-        if self._state is GateState.STOP and not self.standing:
+        rolls = health.speed_mps is not None and health.speed_mps > self.config.standstill_mps  # reckoned to stand without odometry, it may not
+        if self._state is GateState.STOP and (rolls or not self.standing):
             return False, "refused: stopping; enable again when the vehicle stands"
         if self._state is GateState.STOP and self._healthy_ns < _ns(self.config.recover_s):
             return False, f"refused: healthy for {self._healthy_ns / NS_PER_S:.1f} s only, expected {self.config.recover_s:g} s"

@@ -37,7 +37,7 @@ class VehicleOutput:
 
     @property
     def braking_mps2(self) -> float:
-        """Deceleration that the last passed command asked for."""
+        """Deceleration that the last passed command asked for; 0 where none has passed since the gate was armed."""
         return self._passed.decel_mps2 if self._passed is not None else 0.0
 
     def clock_jumped(self) -> None:
@@ -47,6 +47,8 @@ class VehicleOutput:
     def emit(self, decision: Decision, command: tuple[Any, GateCommand] | None, now_ns: int, *, changed: bool) -> None:
         """Send what is due: a command not sent yet at once, a changed decision at once, else at the rate. `command`: newest good one and its message."""
         output = decision.output
+        if output not in (Output.PASS, Output.HOLD):
+            self._passed = None  # what passed before a stop or a take-over is nothing to hold after it; its steering is kept in the message
         if output is Output.NOTHING:
             return
         fresh = output is Output.PASS and command is not None and command[1] is not self._passed
@@ -67,17 +69,18 @@ class VehicleOutput:
         self._publisher.publish(message)
 
     def _made(self, decision: Decision, now_ns: int) -> Any | None:
-        """The message, None where there is nothing to pass yet. A re-emitted command keeps its stamp; what the gate itself answers for is stamped now."""
+        """The message, None where there is nothing to pass yet. A re-emitted command keeps its stamp; what the gate itself answers for is stamped now.
+        Where nothing has passed that could be held, the throttle ends."""
         m, last, output = self._messages, self._message, decision.output
         if output is Output.PASS:
             return last
-        if output is Output.HOLD:
-            return m.restamped(last, now_ns) if last is not None else None
+        if output is Output.HOLD and self._passed is not None:
+            return m.restamped(last, now_ns)
         return m.hold(last, now_ns) if output is Output.BRAKE else m.stop(decision.decel_mps2, last, now_ns)
 
     def last_word(self, *, standing: bool, decel_mps2: float, now_ns: int) -> None:
-        """What an orderly end leaves with the vehicle, which keeps it for ever."""
-        m = self._messages
+        """What an orderly end leaves with the vehicle, which keeps it for ever. A harder brake under way is not eased."""
+        m, decel_mps2 = self._messages, max(decel_mps2, self.braking_mps2)
         self._publisher.publish(m.hold(self._message, now_ns) if standing else m.stop(decel_mps2, self._message, now_ns))
         self._publisher.wait_for_all_acked(Duration(seconds=LAST_WORD_S))
 

@@ -79,6 +79,7 @@ class WatchdogInputs:
         self._latencies_s: deque[float] = deque(maxlen=LATENCIES)
         self.events: list[str] = []
         self.odometry_refused = ""
+        self.odometry_ahead = False  # the newest message was refused because its stamp lies ahead of the clock
         self.forget()
         # Best effort matches every publisher; depth 1: only the newest counts, and after a pause of this process nothing old is read first.
         newest, few = keep_last(1, reliable=False), keep_last(5, reliable=False)
@@ -183,6 +184,7 @@ class WatchdogInputs:
         if not why and abs(norm - 1.0) > 0.1:
             why = f"its quaternion has the norm {math.sqrt(norm):.2f}"
         self.odometry_refused = why
+        self.odometry_ahead = ns - self._now_ns() > self._config.max_stamp_ahead_s * NS_PER_S
         if why:
             self._board.event("bad_odometry", error=why)
             return

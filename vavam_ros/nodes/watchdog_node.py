@@ -9,6 +9,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import rclpy
@@ -18,7 +19,7 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock as ClockMessage
-from std_msgs.msg import Bool, String
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from vavam_ros.core.contracts import NS_PER_S, ConfigError, InputError
@@ -27,6 +28,7 @@ from vavam_ros.core.gate_checks import CommandChecks, GateCommand, GateConfig, H
 from vavam_ros.nodes.conditions import Level
 from vavam_ros.nodes.diagnostics import Board
 from vavam_ros.nodes.gate_messages import VehicleMessages, vehicle_messages
+from vavam_ros.nodes.manual_override import ManualOverride
 from vavam_ros.nodes.parameters import Parameters
 from vavam_ros.nodes.qos import keep_last
 from vavam_ros.nodes.stamps import time_msg
@@ -35,7 +37,7 @@ from vavam_ros.nodes.watchdog_inputs import JUMP_BACK_S, WatchdogInputs
 from vavam_ros.nodes.watchdog_table import PARAMETERS, gate_config
 
 REPORT_S = 1.0
-PAUSE_S = 0.25  # this long without running, the process was starved: what waits in the queues is taken before anything is judged
+PAUSE_S = 0.25  # this long without running (or two periods), the process was starved: what waits in the queues is taken before anything is judged
 TASKS = ("input", "timing", "output")
 
 
@@ -47,11 +49,12 @@ class WatchdogNode(Node):
         self.parameters = p = Parameters(self, PARAMETERS)
         self.board = Board(self._log)
         self._simulated = bool(self.get_parameter("use_sim_time").value)
-        self._sim_ns = 0
+        self._sim_ns = self._adrift_ns = 0
         self._ticked_s = self._ran_s = time.monotonic()
-        self._running_s = 0.0
+        self._running_s, self._starved = 0.0, False
+        self._pause_s = max(PAUSE_S, 2.0 / p.number("rate_hz"))
         self._newest_ns = 0
-        self._overridden = False
+        self._overridden: ManualOverride | None = None
         self._refused = ""
         self._command_missing = False
         self._auto_pending = p.flag("auto_enable")
@@ -103,9 +106,7 @@ class WatchdogNode(Node):
         overrides = ["~/manual_override"]
         if p.text("control_type") == "carla" and p.text("role_name"):
             overrides.append(f"/carla/{p.text('role_name')}/vehicle_control_manual_override")
-        for topic in overrides:  # volatile matches every publisher; a second, latched one hears what a latched publisher said before this node began
-            self.create_subscription(Bool, topic, self._on_override, keep_last(1, reliable=False))
-            self.create_subscription(Bool, topic, self._on_override, keep_last(1, reliable=True, latched=True), event_callbacks=_silent())
+        self._overridden = ManualOverride(self, overrides, self._on_override)
         self.create_service(SetBool, "~/enable", self._on_enable)
 
     # ── time ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -113,12 +114,12 @@ class WatchdogNode(Node):
     @property
     def now_ns(self) -> int:
         """The node's clock. A simulated one is read here, not from rclpy: the decision belongs to the tick that the message brings."""
-        return self._sim_ns if self._simulated else int(self.get_clock().now().nanoseconds)
+        return self._sim_ns + self._adrift_ns if self._simulated else int(self.get_clock().now().nanoseconds)
 
     def _on_clock(self, msg: ClockMessage) -> None:
         now_ns = msg.clock.sec * NS_PER_S + msg.clock.nanosec
         if now_ns != self._sim_ns:
-            self._sim_ns, self._ticked_s = now_ns, time.monotonic()
+            self._sim_ns, self._adrift_ns, self._ticked_s = now_ns, 0, time.monotonic()
             self._turn()
 
     def _on_timer(self) -> None:
@@ -128,11 +129,12 @@ class WatchdogNode(Node):
             self._report()
 
     def _ran(self) -> bool:
-        """Count this process's running time. False right after a pause, when messages wait unread."""
+        """Count this process's running time. False right after a pause, when messages wait unread; never twice in a row, or slowness would keep it silent."""
         now_s = time.monotonic()
         gap_s, self._ran_s = now_s - self._ran_s, now_s
-        self._running_s += min(gap_s, PAUSE_S)
-        return gap_s <= PAUSE_S
+        self._running_s += min(gap_s, self._pause_s)
+        self._starved = gap_s > self._pause_s and not self._starved
+        return not self._starved
 
     def _check_jump(self) -> None:
         now_ns = self.now_ns
@@ -165,12 +167,14 @@ class WatchdogNode(Node):
             self._command = self._messages.amended(msg, found), found
         self._turn()
 
-    def _on_override(self, msg: Bool) -> None:
-        self._overridden = bool(msg.data)
+    def _on_override(self) -> None:
+        if self._overridden:
+            self._auto_pending = False  # whoever took over decides when it drives again
         self._turn()
 
     def _on_enable(self, request: Any, response: Any) -> Any:
         if not request.data:
+            self._auto_pending = False
             response.success, response.message = True, self.gate.disable(braking_mps2=self._braking_mps2)
         else:
             self._check_publishers()
@@ -208,7 +212,7 @@ class WatchdogNode(Node):
             flooded_hz=self._checks.flooded_hz(now_ns, time.monotonic_ns()),
             nodes=i.nodes(),
             other_publishers=self._others,
-            manual_override=self._overridden,
+            manual_override=bool(self._overridden),
             events=tuple(i.events),
         )
 
@@ -232,8 +236,15 @@ class WatchdogNode(Node):
         self._say(changed=d.state is not was)
 
     def _check_stall(self) -> None:
-        """A simulator in lock-step waits for the command that answers its newest odometry. If the follower does not give it, nobody else would."""
-        stalled = self._simulated and self._sim_ns > 0 and time.monotonic() - self._ticked_s > self.parameters.number("clock_stall_s")
+        """A simulator in lock-step waits for the command that answers its newest odometry. If the follower does not give it, nobody else would.
+
+        Where odometry goes on though no clock comes, the vehicle moves and only the clock is lost: the drive ends, in wall time from then on."""
+        over_s = time.monotonic() - self._ticked_s - self.parameters.number("clock_stall_s")
+        stalled = self._simulated and self._sim_ns > 0 and over_s > 0.0
+        if stalled and (self._adrift_ns or self._inputs.odometry_ahead):
+            if not self._adrift_ns:
+                self._inputs.events.append("/clock stands still, odometry goes on")
+            self._adrift_ns = round(over_s * NS_PER_S)
         stamp_ns, odometry_ns = self._command[1].stamp_ns if self._command is not None else 0, self._inputs.odometry_ns
         missing = stalled and odometry_ns is not None and stamp_ns < odometry_ns
         if missing and not self._command_missing:
@@ -245,7 +256,8 @@ class WatchdogNode(Node):
             self._auto_pending = False
             self.board.state("gate_auto_enable", True)
             return
-        accepted, text = self.gate.enable(health)
+        self._check_publishers()
+        accepted, text = self.gate.enable(replace(health, other_publishers=self._others))
         if accepted:
             self._auto_pending = False
             self.get_logger().info(f"auto_enable: {text}")
@@ -302,15 +314,6 @@ class WatchdogNode(Node):
             logger.warning(text)
         else:
             logger.info(text)
-
-
-def _silent() -> Any:
-    """Event callbacks of a subscription that many publishers do not match, which is meant: rclpy must not warn."""
-    try:
-        from rclpy.event_handler import SubscriptionEventCallbacks
-    except ImportError:  # humble
-        from rclpy.qos_event import SubscriptionEventCallbacks
-    return SubscriptionEventCallbacks(use_default_callbacks=False)
 
 
 def main(args: Sequence[str] | None = None) -> None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from vavam_ros.core.contracts import F64, NS_PER_S, ConfigError, DensePath, EgoPose, InputError, Waiting, WaitReason
-from vavam_ros.core.follow.track import Track, track_of
+from vavam_ros.core.follow.track import MAX_SPEED_MPS, Track, track_of
 from vavam_ros.core.geometry import yaw_of
 
 FIRST_STEP_S = 0.05  # time that a first command is given to move from where the actuators are
@@ -29,6 +29,7 @@ MOVE_M, MOVE_WITHIN_S = 0.3, 1.0  # a standing vehicle goes when the path moves 
 STOPPED_MPS = 0.3  # a path whose last speed is below this ends with a stop
 AHEAD_S = 0.2  # the commanded speed is the one after this time, for controllers that follow speeds
 LAST_METRES_M = 1.5
+MAX_TURN_RADPS = 20.0  # no vehicle turns so fast
 SPARE_M = 0.5  # an old path is not used up to its last point
 
 
@@ -91,11 +92,11 @@ class DriveCommand:
 def follow(path: DensePath, pose: EgoPose, previous: DriveCommand | None, config: FollowConfig) -> DriveCommand | Waiting:
     """The command for a path (in the frame of the pose) at a pose. A pure function: equal arguments give equal commands.
 
-    `previous` is the last command given, None for none. Waiting: POSE_UNUSABLE (NaN), PATH_UNUSABLE (NaN, another frame, times that do not grow),
+    `previous` is the last command given, None for none. Waiting: POSE_UNUSABLE (NaN, absurd speed), PATH_UNUSABLE (NaN, another frame, times that do not grow),
     PATH_OVER (in the past, or not yet due), PATH_ELSEWHERE (too far to the side, or in another direction)."""
     v = float(pose.linear_mps[0])
-    if not (np.isfinite(pose.T_odom_ego).all() and math.isfinite(v) and math.isfinite(float(pose.angular_radps[2]))):
-        return Waiting(reason=WaitReason.POSE_UNUSABLE, detail="not finite")
+    if not (np.isfinite(pose.T_odom_ego).all() and abs(v) <= MAX_SPEED_MPS and abs(float(pose.angular_radps[2])) <= MAX_TURN_RADPS):
+        return Waiting(reason=WaitReason.POSE_UNUSABLE, detail=f"not finite, above {MAX_SPEED_MPS:g} m/s or above {MAX_TURN_RADPS:g} rad/s")
     if path.frame_id != pose.odom_frame_id:
         return Waiting(reason=WaitReason.PATH_UNUSABLE, detail=f"it is in frame {path.frame_id!r}, the odometry in {pose.odom_frame_id!r}")
     try:

@@ -20,7 +20,7 @@ SHORT_M = 0.3  # a shorter path is a place to stand at
 HEADING_WINDOW_M = 0.5  # direction is taken over at least this much of the line
 CURVATURE_WINDOW_M = 2.0  # and curvature over this much: shorter is the noise of the rows
 SPARSE_S = 0.15  # rows further apart in time are joined by a spline instead of lines
-MAX_ROWS, MAX_LENGTH_M, FARTHEST_M, MAX_SPEED_MPS = 10_000, 1000.0, 1e8, 100.0
+MAX_ROWS, MAX_LENGTH_M, MAX_DURATION_S, FARTHEST_M, MAX_SPEED_MPS = 10_000, 1000.0, 120.0, 1e8, 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -118,11 +118,13 @@ def check_rows(stamps_ns: npt.NDArray[np.int64], xyz_m: F64, speed_mps: F64 | No
     if not 2 <= n <= MAX_ROWS or len(xyz_m) != n or (speed_mps is not None and len(speed_mps) != n):
         raise InputError(f"path: got {n} stamps, {len(xyz_m)} positions; expected 2 … {MAX_ROWS} of both")
     xy = np.asarray(xyz_m, dtype=np.float64)[:, :2]
-    if not (np.abs(xy) <= FARTHEST_M).all():  # true for NaN as well
+    if not (np.abs(xyz_m) <= FARTHEST_M).all():  # true for NaN as well; a NaN in z would spread when the rows are rotated
         raise InputError(f"path: got positions that are not finite or beyond {FARTHEST_M:g} m")
     t_s = (stamps_ns - stamps_ns[0]) / NS_PER_S
     if not (np.diff(stamps_ns) > 0).all():
         raise InputError("path: stamps do not grow from pose to pose; each pose needs its own time (header.stamp of the pose)")
+    if t_s[-1] > MAX_DURATION_S:
+        raise InputError(f"path: got poses over {t_s[-1]:.0f} s, expected at most {MAX_DURATION_S:g} s; are their stamps and the header's of one clock?")
     steps = np.linalg.norm(np.diff(xy, axis=0), axis=1)
     if (steps > MAX_SPEED_MPS * np.diff(t_s) + 0.5).any():
         raise InputError(f"path: poses lie up to {steps.max():.1f} m apart, more than {MAX_SPEED_MPS:g} m/s")
