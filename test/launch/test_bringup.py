@@ -16,6 +16,7 @@ from vavam_ros.bringup import CARLA, ROSBAG, SYSTEMS, VAVAM, VEHICLE, VEHICLE_TO
 from vavam_ros.bringup_data import Process, System, data_dir, resolve
 from vavam_ros.cli.launch import add_arguments, command_of, describe_arguments, parameters_yaml, parse_assignments, run
 from vavam_ros.core.contracts import ConfigError, DomainError
+from vavam_ros.nodes import path_follower_table, watchdog_table
 from vavam_ros.nodes.parameter_table import ROWS, Row
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -381,7 +382,12 @@ def test_a_missing_world_is_named(model: str, monkeypatch: pytest.MonkeyPatch) -
 def test_every_value_is_of_a_parameter_that_its_node_declares(model: str) -> None:
     table = pytest.importorskip("vavam_world.bridge.world_table")
     driver = pytest.importorskip("vavam_world.bridge.driver_node")
-    own = {"world_node": table.PARAMETERS, "driver_node": driver.PARAMETERS}
+    own = {
+        "world_node": table.PARAMETERS,
+        "driver_node": driver.PARAMETERS,
+        "path_follower_node": path_follower_table.PARAMETERS,
+        "watchdog_node": watchdog_table.PARAMETERS,
+    }
     given = {"world": "{}", "world_driver": "lane_follower", "world_faults": "{}", "world_result": "r.json", "world_rate": "1", "world_objects": "o.json"}
     for extra in (given, {"world": "{}", "tokenize_rate_hz": "2", "plan_rate_hz": "2", "rear_axle_x_m": "-1.4"}):
         for process in system_carla({"model": model, **extra}).processes:
