@@ -228,7 +228,9 @@ class Tokenizing:
     def _is_frozen(self, msg: Image | CompressedImage, stamp_ns: int) -> bool:
         odometry = self._node.odometry
         newest = odometry.newest if odometry is not None else None
-        frozen = self._frozen.update(convert.data_digest(msg), stamp_ns, float(newest.linear_mps[0]) if newest is not None else None)
+        # a speed from before odometry stopped proves nothing: the vehicle may stand by now
+        fresh = newest is not None and abs(stamp_ns - newest.stamp_ns) <= self._node.parameters.number("odometry_max_gap_s") * NS_PER_S
+        frozen = self._frozen.update(convert.data_digest(msg), stamp_ns, float(newest.linear_mps[0]) if newest is not None and fresh else None)
         self._node.board.state("image_frozen", frozen, reason=WaitReason.IMAGE_FROZEN.value)
         return frozen
 
