@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from vavam_world.bridge.result import load_trace
 from vavam_world.contracts import Scenario, Trace, WorldError
 from vavam_world.live.domain import own_domain
 
-TAIL = 12  # lines of the system's output that an error shows
+TAIL = 12  # lines of output that an error shows
+KEPT = 2000
 START_S = 120.0  # for loading the model on a busy machine
 SLOWEST = 15.0  # wall seconds a simulated second may take
 
@@ -64,7 +66,7 @@ def drive_live(scenario: Scenario, system: LiveSystem, *, on_line: Callable[[str
         file.write_text(json.dumps(scenario.to_dict()), encoding="utf-8")
         command = [sys.executable, "-m", "vavam_ros.cli.main", "launch", "carla", *system.launch_arguments(file, result)]
         environment = {**os.environ, "ROS_DOMAIN_ID": str(domain), "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST"}
-        tail: deque[str] = deque(maxlen=TAIL)
+        said: deque[str] = deque(maxlen=KEPT)
         process = subprocess.Popen(
             command, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
         )
@@ -72,7 +74,7 @@ def drive_live(scenario: Scenario, system: LiveSystem, *, on_line: Callable[[str
             with _deadline(process, START_S + SLOWEST * scenario.time_limit_s):
                 assert process.stdout is not None
                 for line in process.stdout:
-                    tail.append(line.rstrip())
+                    said.append(line.rstrip())
                     on_line(line.rstrip())
             status = process.wait()
         finally:
@@ -80,8 +82,14 @@ def drive_live(scenario: Scenario, system: LiveSystem, *, on_line: Callable[[str
         values = json.loads(result.read_text(encoding="utf-8")) if result.is_file() else {}
         if status != 0 or not values or values["finished"] in ("error", "interrupted"):
             why = values.get("detail") or f"the system ended with status {status}"
-            raise WorldError(f"{scenario.name}, driven live: {why}\n" + "\n".join(tail))
+            raise WorldError("\n".join([f"{scenario.name}, driven live: {why}", *_telling(said)]))
         return load_trace(result.with_suffix(".npz"), driver=system.name)
+
+
+def _telling(said: Sequence[str]) -> list[str]:
+    """The last lines of the process that ended first: what the others say after that is about their own end."""
+    first = next((found[1] for line in said if (found := re.match(r"\[(\w+)\] ended with status", line))), "")
+    return [line for line in said if line.startswith(f"[{first}]" if first else "")][-TAIL:]
 
 
 @contextlib.contextmanager
