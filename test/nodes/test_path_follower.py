@@ -154,6 +154,23 @@ def test_what_cannot_be_meant_is_said_and_nothing_is_published(world: Callable[[
     assert "min_lookahead_m" in w.status("output")["message"]
 
 
+def test_paths_of_another_clock_are_refused_and_push_out_no_good_one(world: Callable[[str], Any], start: Callable[..., Any]) -> None:
+    f = Follower(world, start, CarlaEgoVehicleControl, **GIVEN)
+    f.odometry.publish(odometry(T0 - NS_PER_S // 20))
+    for i in range(40):
+        f.paths.publish(path(T0 + (3600 + i) * NS_PER_S))
+        assert f.world.wait(lambda i=i: len(f.followed) > 0 or f.world.counted("follower_bad_path") > 0)
+    assert f.followed == []
+    assert f.drive(10)
+
+
+def test_a_given_wheel_angle_goes_before_that_of_vehicle_info(world: Callable[[str], Any], start: Callable[..., Any]) -> None:
+    f = Follower(world, start, CarlaEgoVehicleControl, max_steer_rad=0.4)
+    f.world.publisher(CarlaEgoVehicleInfo, "vehicle_info", LATCHED).publish(vehicle_info())
+    assert f.world.wait(lambda: "max_steer_rad=0.4)" in f.process.text, 10.0), f.process.text
+    assert "rear_axle_x_m=-1.4" in f.process.text
+
+
 def test_the_process_has_neither_torch_nor_opencv() -> None:
     code = "import sys, vavam_ros.nodes.path_follower_node\nprint(sorted({'torch', 'cv2', 'vavam_ros.msg'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=FilePath(__file__).resolve().parents[2])

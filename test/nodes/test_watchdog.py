@@ -426,6 +426,17 @@ def test_an_override_is_not_taken_back_by_another_topic(rig: Make) -> None:
     assert r.enable() == (False, "refused: manual override")
 
 
+def test_an_image_of_another_clock_is_named(rig: Make) -> None:
+    r, _ = rig()
+    r.off.add("image")
+
+    def sent() -> bool:
+        r.world.publisher(CameraInfo, "camera_info").publish(CameraInfo(header=header_msg(time.time_ns() + 60 * NS, "camera")))
+        return bool(r.world.says("gate_bad_image"))
+
+    assert r.world.wait(sent)
+
+
 def test_a_take_over_ends_auto_enable(rig: Make) -> None:
     r, _ = rig(simulated=True, auto_enable=True)
     r.off.add("command")  # not READY before the person comes

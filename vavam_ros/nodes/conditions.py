@@ -140,6 +140,8 @@ ALL: tuple[Condition, ...] = (
          "Look at the follower. The gate answers in its place: last command, then a stop."),
     _row("input", _E, "gate_bad_path", "path refused: {why}", "Fewer than two poses, NaN, or a stamp that is empty or of another clock.",
          "Repair the planner; a path that is refused counts as none."),
+    _row("input", _E, "gate_bad_image", "evidence of images refused: {why}", "A camera_info (or tokens) with a stamp that is empty or of another clock.",
+         "Repair the camera driver's stamps, or use_sim_time; what is refused counts as no image."),
     _row("input", _E, "gate_bad_command", "command refused: {why}",
          "NaN, out of range, a leap of the steering, or a stamp that is empty, old or of another clock.",
          "Repair the follower. The last command is kept for hold_s, then the gate stops."),

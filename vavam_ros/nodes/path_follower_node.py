@@ -27,13 +27,14 @@ from vavam_ros.nodes.control_messages import AckermannValues, CarlaValues, Vehic
 from vavam_ros.nodes.diagnostics import Board
 from vavam_ros.nodes.motion_messages import dense_path_msg, odometry_sample, path_rows
 from vavam_ros.nodes.parameters import Parameters
-from vavam_ros.nodes.path_follower_table import PARAMETERS, carla_actuation, follow_config, given_geometry
+from vavam_ros.nodes.path_follower_table import PARAMETERS, carla_actuation, follow_config, given_geometry, with_given
 from vavam_ros.nodes.qos import OVERRIDABLE, keep_last
 from vavam_ros.nodes.stamps import stamp_ns
 from vavam_ros.nodes.topic_monitor import TopicMonitor
 
 REPORT_S = 1.0
 KEPT_PATHS = 32
+MAX_AHEAD_S = 5.0  # a path stamped further ahead of odometry is of another clock; kept, it would stay the newest for ever
 TASKS = ("input", "output")
 _LATER = (WaitReason.NO_ODOMETRY, WaitReason.ODOMETRY_BEHIND)
 
@@ -89,7 +90,7 @@ class PathFollowerNode(Node):
 
     def _on_vehicle_info(self, msg: Any) -> None:
         try:
-            vehicle = vehicle_geometry(msg)
+            vehicle = with_given(self.parameters, vehicle_geometry(msg))
             if self._history is None or vehicle != self.vehicle:
                 self._use(vehicle)
         except VavamError as e:
@@ -158,6 +159,9 @@ class PathFollowerNode(Node):
             return None
         newest = history.pose_at(history.newest_stamp_ns)
         assert isinstance(newest, EgoPose)
+        ahead_s = (at - newest.stamp_ns) / NS_PER_S
+        if ahead_s > MAX_AHEAD_S:
+            raise InputError(f"path: got a stamp {ahead_s:.1f} s ahead of the newest odometry, expected at most {MAX_AHEAD_S:g} s: they must be of one clock")
         if frame == newest.odom_frame_id:
             return dense_path(at, frame, stamps, xyz, start_yaw_rad=yaw_of(newest.T_odom_ego))
         if frame != self.parameters.text("ego_frame_id"):

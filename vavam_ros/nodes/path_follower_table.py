@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from vavam_ros.core.follow import CarlaActuation, FollowConfig
 from vavam_ros.core.history.odometry import OdometryConfig
 from vavam_ros.nodes.control_messages import VehicleGeometry
@@ -70,9 +72,15 @@ PARAMETERS: tuple[Row, ...] = (
 
 
 def given_geometry(parameters: Parameters) -> VehicleGeometry | None:
-    """The vehicle as parameters give it; None where it must come from vehicle_info."""
+    """The vehicle as parameters give it; None where it must come from vehicle_info, all of it or a part."""
     wheelbase, steer = parameters.number("wheelbase_m"), parameters.number("max_steer_rad")
     return VehicleGeometry(rear_axle_x_m=parameters.number("rear_axle_x_m"), wheelbase_m=wheelbase, max_steer_rad=steer) if wheelbase > 0.0 < steer else None
+
+
+def with_given(parameters: Parameters, vehicle: VehicleGeometry) -> VehicleGeometry:
+    """The vehicle of vehicle_info, but for what a parameter gives."""
+    wheelbase, steer = parameters.number("wheelbase_m") or vehicle.wheelbase_m, parameters.number("max_steer_rad") or vehicle.max_steer_rad
+    return replace(vehicle, wheelbase_m=wheelbase, max_steer_rad=steer)
 
 
 def follow_config(parameters: Parameters, vehicle: VehicleGeometry) -> FollowConfig:

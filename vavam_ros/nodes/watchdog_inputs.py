@@ -172,7 +172,9 @@ class WatchdogInputs:
 
     def _on_image(self, msg: Any) -> None:
         ns, why = self._stamp(msg.header)
-        if not why and (self.image_ns is None or ns > self.image_ns):
+        if why:
+            self._board.event("gate_bad_image", why=why)
+        elif self.image_ns is None or ns > self.image_ns:
             self.image_ns = ns
 
     def _on_odometry(self, msg: Odometry) -> None:

@@ -104,7 +104,7 @@ class WatchdogNode(Node):
         self._vehicle = VehicleOutput(self, vehicle, rate_hz=p.number("rate_hz"), simulated=self._simulated)
         self.create_subscription(vehicle.msg_type, "~/control_in", self._on_command, keep_last(10, reliable=True))
         overrides = ["~/manual_override"]
-        if p.text("control_type") == "carla" and p.text("role_name"):
+        if p.text("role_name"):
             overrides.append(f"/carla/{p.text('role_name')}/vehicle_control_manual_override")
         self._overridden = ManualOverride(self, overrides, self._on_override)
         self.create_service(SetBool, "~/enable", self._on_enable)
@@ -265,7 +265,8 @@ class WatchdogNode(Node):
     def last_word(self) -> None:
         """An orderly end leaves the vehicle a brake, where commands were passing or a stop was under way."""
         if self._vehicle is not None and (self.gate.armed or self.gate.state is GateState.STOP):
-            self._vehicle.last_word(standing=self.gate.standing, decel_mps2=self.gate.config.stop_decel_mps2, now_ns=self.now_ns)
+            decel_mps2 = max(self.gate.config.stop_decel_mps2, self.decision.decel_mps2)
+            self._vehicle.last_word(standing=self.gate.standing, decel_mps2=decel_mps2, now_ns=self.now_ns)
 
     # ── say ──────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 

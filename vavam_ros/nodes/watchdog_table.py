@@ -51,7 +51,7 @@ _OWN = (
         description="What the vehicle gets before the first enable: nothing (dry run), or the brake. Lock-step needs the brake."),
     Row(name="auto_enable", default=False, description="Arm once, at the first READY. Only with use_sim_time: refused otherwise."),
     Row(name="role_name", default="ego_vehicle",
-        description="With control_type carla, `/carla/<role_name>/vehicle_control_manual_override` is obeyed as `~/manual_override` is; empty: it is not."),
+        description="`/carla/<role_name>/vehicle_control_manual_override` is obeyed as `~/manual_override` is; empty: it is not."),
     Row(name="clock_stall_s", default=2.0, low=0.1, high=60.0, unit="s",
         description="With use_sim_time: after the clock has stood still for this long (wall time) without a command that answers the newest odometry, the "
         "follower counts as missing, and the gate answers in its place."),
