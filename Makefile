@@ -10,11 +10,11 @@ SETUP := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH $(BOOT) pip_ro
 PY := .venv/bin/python
 # A Python of one environment leaves variables that break another's, so every call starts without them.
 RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
-DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench
+DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench and not faults_all
 
-.PHONY: help setup setup-jazzy demo demo-replay drive test test-kilted test-jazzy check bench test-colcon test-real-ros test-gpu test-all doctor clean
+.PHONY: help setup setup-jazzy demo demo-replay drive test test-kilted test-jazzy check bench test-colcon test-real-ros test-gpu test-faults test-all doctor clean
 help:
-	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay test-colcon test-real-ros test-gpu test-all"
+	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay test-colcon test-real-ros test-gpu test-faults test-all"
 
 setup:
 	@$(SETUP) --venv .venv --distro kilted
@@ -68,7 +68,11 @@ test-real-ros: setup
 test-gpu: setup
 	$(RUN) $(PY) -m pytest -m gpu $(ARGS)
 
-test-all: check test test-colcon
+# Every fault on a whole system that drives, in every way of running the nodes: a quarter of an hour.
+test-faults: setup
+	$(RUN) $(PY) -m pytest -m faults_all world/test/faults $(ARGS)
+
+test-all: check test test-faults test-colcon
 
 doctor: setup
 	$(RUN) .venv/bin/vavam doctor $(ARGS)
