@@ -40,6 +40,11 @@ WORLD_ARGUMENTS = (
     Argument(name="world_driver", default="model", choices=DRIVERS, description="Whose path is followed: the model's, or that of one of the world's drivers."),
     Argument(name="world_rate", kind="float", description="Pace against the wall clock; empty: as fast as all answer in lock_step, 1 in free_running."),
     Argument(name="world_prime_s", default="2.0", kind="float", description="The expert drives this long, and until the gate is armed, before it hands over."),
+    Argument(
+        name="world_latency_s",
+        kind="float",
+        description="Model of latency in lock_step: a plan is followed from this long after its picture on, seconds; empty: from the next tick on.",
+    ),
     Argument(name="world_compressed", default="false", choices=FALSE_TRUE, description="The world also publishes JPEG pictures, and the nodes take these."),
     Argument(name="world_faults", description="Faults to inject: a JSON file of them, or JSON itself."),
     Argument(name="world_result", description="JSON file for the result of the run; its trace goes beside it."),
@@ -70,7 +75,7 @@ def control_processes(
         namespace=args["namespace"],
         node_name="path_follower_node",
         parameter_files=files,
-        parameters={**common, **axle},
+        parameters={**common, **axle, **({"min_plan_age_s": float(args["world_latency_s"])} if args.get("world_latency_s") else {})},
         remappings=(
             ("~/path", path),
             ("~/odometry", topics["odometry"]),

@@ -388,7 +388,8 @@ def test_every_value_is_of_a_parameter_that_its_node_declares(model: str) -> Non
         "path_follower_node": path_follower_table.PARAMETERS,
         "watchdog_node": watchdog_table.PARAMETERS,
     }
-    given = {"world": "{}", "world_driver": "lane_follower", "world_faults": "{}", "world_result": "r.json", "world_rate": "1", "world_objects": "o.json"}
+    given = {"world": "{}", "world_driver": "lane_follower", "world_faults": "{}", "world_result": "r.json"}
+    given |= {"world_rate": "1", "world_latency_s": "0.2", "world_objects": "o.json"}
     for extra in (given, {"world": "{}", "tokenize_rate_hz": "2", "plan_rate_hz": "2", "rear_axle_x_m": "-1.4"}):
         for process in system_carla({"model": model, **extra}).processes:
             declared = {row.name for row in own.get(process.name, ROWS)} | {"use_sim_time"}

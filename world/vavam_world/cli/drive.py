@@ -63,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         folder=args.out,
         backend=args.backend,
         latency_ticks=args.latency_ticks,
-        live=live_system(args.driver, args.model),
+        live=live_system(args.driver, args.model, args.latency_ticks),
     )
     done = do_run(job, on_tick=live, on_line=print)
     close_studio()

@@ -66,7 +66,7 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
             always_show=i == 0,
             backend=config.backend,
             latency_ticks=config.latency_ticks,
-            live=live_system(driver, config.model),
+            live=live_system(driver, config.model, config.latency_ticks),
         )
         for driver in drivers
         for s in suites

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import cv2
 
 from vavam_ros.core.contracts import ConfigError, InputError
-from vavam_world.contracts import U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace, WorldState
+from vavam_world.contracts import TICK_S, U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import OnTick, drive
 from vavam_world.live.run import LiveSystem, drive_live
@@ -219,6 +219,8 @@ def check_drivers(names: Sequence[str], model: Path | None = None) -> None:
             raise ConfigError(f"--model: got {model}, expected a model directory with a model.yaml")
 
 
-def live_system(driver: str, model: Path | None) -> LiveSystem | None:
+def live_system(driver: str, model: Path | None, latency_ticks: int = 0) -> LiveSystem | None:
     """The live nodes of a driver; None for one that drives in this process."""
-    return LiveSystem(model=model.resolve()) if driver == MODEL_DRIVER and model is not None else None
+    if driver != MODEL_DRIVER or model is None:
+        return None
+    return LiveSystem(model=model.resolve(), arguments={"world_latency_s": str(latency_ticks * TICK_S)} if latency_ticks else {})
