@@ -308,6 +308,23 @@ def test_a_stop_that_does_not_slow_the_vehicle_brakes_harder(downhill_mps2: floa
     assert "it does not slow as asked: braking harder" in decision.reasons
 
 
+@pytest.mark.parametrize("speed", [3.0, 8.0, 20.0])
+def test_a_stop_with_slow_actuators_stays_comfortable(speed: float) -> None:
+    """0.3 s to the brake, accelerating meanwhile, and odometry 0.3 s old."""
+    drive = armed()
+    drive.gate.disable()
+    asked, measured, decels = [-2.5] * 6, [speed] * 6, []
+    for _ in range(400):
+        decision = drive.step(replace(HEALTHY, speed_mps=measured[-6]))
+        if decision.output is Output.BRAKE:
+            break
+        decels.append(decision.decel_mps2)
+        asked.append(decision.decel_mps2)
+        measured.append(max(measured[-1] - asked[-7] * 0.05, 0.0))
+    assert max(decels) == C.stop_decel_mps2
+    assert decision.reasons == ("disabled by request",)
+
+
 def test_no_enable_while_it_rolls_though_it_was_reckoned_to_stand() -> None:
     drive = armed()
     brake(drive, 8.0, health=replace(HEALTHY, odometry_age_s=1.0), odometry=False)

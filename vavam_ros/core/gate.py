@@ -21,7 +21,7 @@ from vavam_ros.core.contracts import NS_PER_S
 from vavam_ros.core.gate_checks import Fault, GateConfig, Health, faults
 
 BLIND_FACTOR, BLIND_MARGIN_MPS = 1.2, 1.0  # without odometry a stop reckons with a vehicle this much faster than last measured
-WEAK_MPS = 2.0  # so much faster than a stop has asked for by now: the brake does less than it should, or the road falls
+WEAK_MPS = 3.0  # so much faster than a stop has asked for by now, more than 0.6 s of delay explains: the brake is weak, or the road falls
 MAX_STEP_S = 0.5  # longest time between two steps that the speed is reckoned on across
 MAX_REASONS = 8
 
