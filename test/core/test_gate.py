@@ -312,6 +312,7 @@ def test_a_stop_that_does_not_slow_the_vehicle_brakes_harder(downhill_mps2: floa
 def test_a_stop_with_slow_actuators_stays_comfortable(speed: float) -> None:
     """0.3 s to the brake, accelerating meanwhile, and odometry 0.3 s old."""
     drive = armed()
+    drive.step(replace(HEALTHY, speed_mps=speed))
     drive.gate.disable()
     asked, measured, decels = [-2.5] * 6, [speed] * 6, []
     for _ in range(400):
