@@ -67,6 +67,7 @@ class Outcome:
     stop_decel_mps2: float | None = None
     resumed: str = ""
     problems: list[str] = field(default_factory=list)
+    runs: int = 1  # of which this is the worst
 
     def to_dict(self) -> dict[str, object]:
         """For JSON."""

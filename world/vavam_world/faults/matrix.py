@@ -27,7 +27,7 @@ def chosen(names: Sequence[str]) -> tuple[Case, ...]:
 
 
 def run_matrix(model: Path, cases: Sequence[Case], configs: Sequence[Config], out: Path, done: Callable[[Outcome], None]) -> dict[str, Any]:
-    """Try the cases, write the result after each configuration, and return it. What a result in `out` has of other faults and configurations is kept."""
+    """Try the cases, write the result after each configuration, and return it. A result that is in `out` already is added to: the worst run counts."""
     out.mkdir(parents=True, exist_ok=True)
     result = json.loads((out / RESULT).read_text(encoding="utf-8")) if (out / RESULT).is_file() else {"outcomes": []}
     for config in configs:
@@ -38,12 +38,27 @@ def run_matrix(model: Path, cases: Sequence[Case], configs: Sequence[Config], ou
                 if case.name in APART and ("compressed" if config.compressed else "raw") in case.transports:
                     found.append(APART[case.name](model, config, folder, domain))
                     done(found[-1])
-        fresh = {(o.case, o.compressed, o.composed) for o in found}
-        kept = [o for o in result["outcomes"] if (o["case"], o["compressed"], o["composed"]) not in fresh]
-        result["outcomes"] = kept + [o.to_dict() for o in found]
+        result["outcomes"] = merged(result["outcomes"], [o.to_dict() for o in found])
         (out / RESULT).write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         (out / TABLE).write_text(table(result), encoding="utf-8")
     return result
+
+
+def merged(*outcomes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Of each fault in each configuration the worst outcome, with the number of runs: one with problems, else the one nearest to its limit."""
+    worst: dict[tuple[object, ...], dict[str, Any]] = {}
+    for outcome in (o for some in outcomes for o in some):
+        key = outcome["case"], outcome["compressed"], outcome["composed"]
+        before = worst.get(key)
+        runs = outcome["runs"] + (before["runs"] if before else 0)
+        candidates = [o for o in (before, outcome) if o is not None]
+        worst[key] = {**max(candidates, key=_badness), "runs": runs}
+    return list(worst.values())
+
+
+def _badness(outcome: dict[str, Any]) -> tuple[int, float, float]:
+    share = outcome["ticks"] / max(outcome["limit_ticks"], 1) if outcome["ticks"] is not None else -1.0
+    return len(outcome["problems"]), share, outcome["stop_m"] or 0.0
 
 
 def table(result: dict[str, Any]) -> str:
@@ -67,7 +82,8 @@ def _cell(case: Case, config: Config, outcome: dict[str, Any] | None) -> str:
     if outcome["ticks"] is None or case.action in ("nan_weights", "bag_loop"):
         return str(outcome["reaction"])
     stop = f"; stands after {outcome['stop_m']:g} m, at most {outcome['stop_decel_mps2']:g} m/s²" if outcome["stop_m"] is not None else ""
-    return f"{outcome['reaction']} after {outcome['ticks']} of {outcome['limit_ticks']} ticks{stop}"
+    runs = f" (worst of {outcome['runs']})" if outcome["runs"] > 1 else ""
+    return f"{outcome['reaction']} after {outcome['ticks']} of {outcome['limit_ticks']} ticks{stop}{runs}"
 
 
 def into_page(page: Path, result: dict[str, Any]) -> None:

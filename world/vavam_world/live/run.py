@@ -37,11 +37,6 @@ class LiveSystem:
     arguments: Mapping[str, str] = field(default_factory=dict)  # further launch arguments
     beside_name: str = "the model, not followed"  # where a driver of the world drives
 
-    @property
-    def name(self) -> str:
-        """What reports call it."""
-        return f"vavam ({self.model.name})" if self.driver == "model" else self.driver
-
     def launch_arguments(self, scenario: Path, result: Path) -> list[str]:
         """`name:=value` texts of `vavam launch carla`."""
         given = {
@@ -83,7 +78,7 @@ def drive_live(scenario: Scenario, system: LiveSystem, *, on_line: Callable[[str
         if status != 0 or not values or values["finished"] in ("error", "interrupted"):
             why = values.get("detail") or f"the system ended with status {status}"
             raise WorldError("\n".join([f"{scenario.name}, driven live: {why}", *_telling(said)]))
-        return load_trace(result.with_suffix(".npz"), driver=system.name)
+        return load_trace(result.with_suffix(".npz"), driver=system.driver)
 
 
 def _telling(said: Sequence[str]) -> list[str]:

@@ -80,8 +80,8 @@ class Run:
 def do_run(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str], None] = lambda line: None) -> Run:
     """Drive, score, draw, and write the run's JSON. `on_tick` is the loop's; `on_line` gets the output of live nodes."""
     trace = drive_job(job, on_tick, on_line)
-    if job.live is not None and job.live.driver != "model":
-        trace = replace(trace, beside_name=job.live.beside_name)
+    if job.live is not None:
+        trace = replace(trace, driver=job.driver, beside_name=job.live.beside_name if job.live.driver != "model" else "")
     sim = Simulation(job.scenario)
     score = score_run(trace, sim.road_map, sim.route, sim.lanes, vehicle=sim.vehicle)
     run = Run(suite=job.suite, split=job.split, kind=job.kind, suite_sha256=job.suite_sha256, score=score, media={})
