@@ -9,7 +9,7 @@ import pytest
 from vavam_world.cli import faults as command
 from vavam_world.faults.cases import BY_NAME, CASES, SEEN_TICKS
 from vavam_world.faults.harness import Config, Outcome
-from vavam_world.faults.matrix import BEGIN, CONFIGS, END, chosen, into_page, table
+from vavam_world.faults.matrix import BEGIN, CONFIGS, END, chosen, into_page, merged, table
 from vavam_world.faults.spec import KINDS
 
 from vavam_ros.core.contracts import ConfigError
@@ -32,7 +32,7 @@ def test_the_documented_table_has_every_fault_measured_in_every_way(repo_root: P
     assert list(rows) == [case.name for case in CASES]
     assert set(WANTED) <= set(rows)
     for name, line in rows.items():
-        assert "failed" not in line, name
+        assert "**failed**" not in line, name
         assert "not run" not in line, name
         assert all(f"`{code}`" in line for code in BY_NAME[name].codes)
     for what, ticks, limit in re.findall(r"(\w+) after (\d+) of (\d+) ticks", between):
@@ -70,6 +70,17 @@ def test_the_table_says_what_failed_and_what_was_not_run(tmp_path: Path) -> None
     page.write_text("nothing")
     with pytest.raises(ConfigError, match="no place for the table"):
         into_page(page, result)
+
+
+def test_the_worst_run_counts() -> None:
+    def run(ticks: int, limit: int, *problems: str) -> dict[str, object]:
+        return Outcome(case="image_black", compressed=False, composed=False, reaction="STOP", ticks=ticks, limit_ticks=limit, problems=list(problems)).to_dict()
+
+    other = {**run(1, 2), "composed": True}
+    found = merged([run(9, 20)], [run(8, 10), other], [run(11, 30)])
+    assert [(o["ticks"], o["runs"]) for o in found] == [(8, 3), (1, 1)]
+    assert "STOP after 8 of 10 ticks (worst of 3)" in table({"outcomes": found})
+    assert merged(found, [run(1, 30, "it died")])[0]["problems"] == ["it died"]
 
 
 def test_what_is_asked_for_by_name_is_checked() -> None:

@@ -51,8 +51,8 @@ def merged(*outcomes: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         key = outcome["case"], outcome["compressed"], outcome["composed"]
         before = worst.get(key)
         runs = outcome["runs"] + (before["runs"] if before else 0)
-        candidates = [o for o in (before, outcome) if o is not None]
-        worst[key] = {**max(candidates, key=_badness), "runs": runs}
+        kept = before if before is not None and _badness(before) > _badness(outcome) else outcome
+        worst[key] = {**kept, "runs": runs}
     return list(worst.values())
 
 
