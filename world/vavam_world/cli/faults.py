@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--transport", default="raw,compressed", help="pictures: raw, compressed, or both (default %(default)s)")
     parser.add_argument("--processes", default="1,2", help="of tokenizer and planner: 1, 2, or both (default %(default)s)")
     parser.add_argument("--model", type=Path, help="a model directory (default: a tiny one that goes straight on, made in OUT in seconds)")
-    parser.add_argument("--out", type=Path, required=True, help="folder for faults.json, faults.md and the logs; results in it are added to: the worst run counts")
+    parser.add_argument("--out", type=Path, required=True, help="folder for faults.json, faults.md and logs; results in it are added to: the worst run counts")
     parser.add_argument("--table", type=Path, metavar="PAGE", help="run nothing: put the table of OUT/faults.json into a page, between its marks")
 
 
