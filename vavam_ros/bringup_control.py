@@ -184,5 +184,10 @@ def world_processes(args: Mapping[str, str], topics: Mapping[str, str]) -> tuple
 
 
 def _scenario(text: str) -> str:
-    """JSON as it is, a file by its full name: the processes may run elsewhere."""
-    return text if text.lstrip().startswith("{") else str(Path(text).expanduser().resolve())
+    """JSON as it is, a file by its full name: the processes may run elsewhere. Raises ConfigError where there is no such file."""
+    if text.lstrip().startswith("{"):
+        return text
+    path = Path(text).expanduser().resolve()
+    if not path.is_file():
+        raise ConfigError(f"argument world: got {text!r}, expected a JSON file of a scenario, or JSON itself")
+    return str(path)

@@ -110,6 +110,8 @@ def resolve(declaration: Declaration, given: Mapping[str, str]) -> dict[str, str
     for argument in declaration.arguments:
         if argument.choices and values[argument.name] not in argument.choices:
             raise ConfigError(f"argument {argument.name}: got {values[argument.name]!r}, expected one of {', '.join(argument.choices)}")
+        if values[argument.name]:
+            argument.value(values[argument.name])
     return values
 
 

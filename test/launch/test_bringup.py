@@ -379,6 +379,15 @@ def test_a_missing_world_is_named(model: str, monkeypatch: pytest.MonkeyPatch) -
         system_carla({"model": model, "world": "{}"})
 
 
+def test_what_the_world_cannot_be_is_named_before_anything_starts(model: str, tmp_path: Path) -> None:
+    pytest.importorskip("vavam_world")
+    with pytest.raises(ConfigError, match=r"argument world: got .*none.json', expected a JSON file"):
+        system_carla({"model": model, "world": str(tmp_path / "none.json")})
+    for name in ("world_rate", "world_prime_s", "world_latency_s", "tokenize_rate_hz", "rear_axle_x_m"):
+        with pytest.raises(ConfigError, match=f"argument {name}: got 'fast', expected a number"):
+            system_carla({"model": model, "world": "{}", name: "fast"})
+
+
 def test_every_value_is_of_a_parameter_that_its_node_declares(model: str) -> None:
     table = pytest.importorskip("vavam_world.bridge.world_table")
     driver = pytest.importorskip("vavam_world.bridge.driver_node")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from vavam_ros.core.artifact import random_artifact
 from vavam_ros.core.spec import SMALL
+from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import WORLD_CAMERA
 from vavam_world.live.run import LiveSystem
 from vavam_world.report.page import Evaluation, outcome, write_page
@@ -36,8 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the vehicle came to the end of its route. Raises VavamError."""
-    out: Path = args.out
-    out.mkdir(parents=True, exist_ok=True)
+    out = out_folder(args.out)
     print(f"world demo: {args.driver.replace('_', ' ')} drives. The model's weights are UNTRAINED (random): its paths mean nothing, and nobody follows them.")
     model = out / "model"
     random_artifact(model, replace(SMALL, flow=replace(SMALL.flow, action_scale_m=ACTION_SCALE_M)), camera=WORLD_CAMERA.name)

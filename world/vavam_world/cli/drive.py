@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from vavam_ros.core.contracts import ConfigError, DensePath
+from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import TICK_S, U8, Backend, Scenario
 from vavam_world.drivers import NAMES
 from vavam_world.report.page import Evaluation, outcome, write_page
@@ -52,6 +53,8 @@ def live(sim: Simulation, path: DensePath | None, image: U8 | None) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when the run is done, however it ended. Raises VavamError."""
     check_drivers([args.driver], args.model)
+    if args.latency_ticks < 0:
+        raise ConfigError(f"--latency-ticks: got {args.latency_ticks}, expected 0 or more")
     among, scenario = find(args.scenario, args.split)
     job = RunJob(
         scenario=scenario,
@@ -60,7 +63,7 @@ def run(args: argparse.Namespace) -> int:
         kind=among.kind,
         suite_sha256=check_frozen(among),
         driver=args.driver,
-        folder=args.out,
+        folder=out_folder(args.out),
         backend=args.backend,
         latency_ticks=args.latency_ticks,
         live=live_system(args.driver, args.model, args.latency_ticks),

@@ -9,6 +9,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from vavam_ros.core.contracts import ConfigError
+from vavam_world.cli.checks import out_folder
 from vavam_world.faults.cases import CASES
 
 
@@ -35,6 +36,9 @@ def run(args: argparse.Namespace) -> int:
     cases = chosen([name for text in args.fault for name in text.split(",") if name])
     transports, processes = _words(args.transport, ("raw", "compressed"), "--transport"), _words(args.processes, ("1", "2"), "--processes")
     configs = [Config(compressed=t == "compressed", composed=p == "1") for t in transports for p in sorted(processes, reverse=True)]
+    out, model = out_folder(args.out), args.model
+    if model and not (model / "model.yaml").is_file():
+        raise ConfigError(f"--model: got {model}, expected a model directory with a model.yaml")
     count = sum(("compressed" if c.compressed else "raw") in case.transports for c in configs for case in cases)
     with tqdm(total=count, unit="fault", desc="faults", disable=None) as bar:
 
@@ -43,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
             if problems := getattr(outcome, "problems", []):
                 tqdm.write(f"{getattr(outcome, 'case', '')}: {'; '.join(problems)}")
 
-        result = run_matrix(args.model or _practice(args.out), cases, configs, args.out, done)
+        result = run_matrix(model or _practice(out), cases, configs, out, done)
     wanted = {c.name for c in cases}
     failed = [o for o in result["outcomes"] if o["problems"] and o["case"] in wanted]
     print(f"{count} faults, {len(failed)} not as documented; {args.out / RESULT}, {args.out / TABLE}")

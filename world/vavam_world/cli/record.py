@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
 from vavam_world.record.drives import MANIFEST, RecordConfig, record
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when all is recorded. Raises VavamError."""
     config = RecordConfig(
-        out=args.out,
+        out=out_folder(args.out),
         drives=args.drives,
         hours=args.hours,
         seconds=args.seconds,
