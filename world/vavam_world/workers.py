@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing as mp
 import signal
+import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import dataclass
@@ -117,6 +118,7 @@ def _end(worker: _Worker[Any]) -> None:
 def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
     """A process's life: one job after the other until None comes or the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a job ends the processes that it has started
     while True:
         try:
             job = pipe.recv()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
+from vavam_world.cli import suites as suites_command
 from vavam_world.cli.main import main
 from vavam_world.report.evaluate import limited
+from vavam_world.report.run import RunJob, live_system, lost_run, read_run, write_run
 from vavam_world.scenarios.suites import suite
 
 WORDS = ["evaluate", "--suite", "lane_keeping,stationary", "--limit", "1", "--workers", "0", "--media", "none"]
@@ -34,12 +38,57 @@ def test_an_evaluation_writes_tables_and_does_nothing_twice(tmp_path: Path, caps
     assert (tmp_path / "index.html").stat().st_size > 10_000
 
 
+def test_runs_of_another_latency_are_not_shown_as_of_this_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [*WORDS, "--suite", "lane_keeping", "--driver", "constant_velocity", "--out", str(tmp_path)]
+    assert main(words) == 0
+    (run,) = tmp_path.rglob("lane_keeping-000.json")
+    before = run.read_text()
+    assert main([*words, "--latency-ticks", "6"]) == 0
+    assert "1 runs in" in (said := capsys.readouterr()).err
+    assert "skipped" not in said.out
+    assert run.read_text() != before
+    assert main([*words, "--latency-ticks", "6"]) == 0
+    assert "1 of 1 runs are in" in capsys.readouterr().out
+
+
+def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
+    card = tmp_path / "model.yaml"
+    card.write_text("model_id: a")
+    scenario = suite("curves").scenarios[0]
+    live = live_system("vavam", tmp_path)
+    job = RunJob(scenario=scenario, suite="curves", split="test", kind="route", suite_sha256="0", driver="vavam", folder=tmp_path, live=live)
+    write_run(job.path, lost_run(job, "why"))
+    assert read_run(job.path).made_with == job.made_with != {}
+    card.write_text("model_id: b")
+    assert read_run(job.path).made_with != job.made_with
+
+
+@pytest.mark.parametrize("words", [["drive"], ["evaluate", "--driver", "expert"], ["record", "--drives", "1"], ["demo"], ["faults"]], ids=lambda w: w[0])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    assert main([*words, "--out", str(tmp_path / "file")]) == 2
+    assert capsys.readouterr().err.startswith(f"error: --out: got {tmp_path / 'file'}, expected a folder that can be written")
+
+
+def test_faults_need_a_model_that_is_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["faults", "--fault", "image_black", "--model", str(tmp_path / "none"), "--out", str(tmp_path)]) == 2
+    assert "error: --model: got" in capsys.readouterr().err
+
+
+def test_asked_to_end_it_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(suites_command, "run", lambda args: os.kill(os.getpid(), signal.SIGTERM))
+    assert main(["suites"]) == 130
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--driver", "nobody"], "error: driver: got 'nobody', expected one of"),
         (["--driver", "expert", "--suite", "frontl"], "error: suite: got 'frontl', expected one of"),
         (["--driver", ","], "error: --driver: got none"),
+        (["--driver", "expert", "--limit", "-1"], "error: --limit: got -1"),
+        (["--driver", "expert", "--latency-ticks", "-2"], "error: --latency-ticks: got -2"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

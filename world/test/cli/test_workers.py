@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 from vavam_world.workers import Failure, run_jobs
 
 
@@ -24,3 +28,23 @@ def test_a_process_that_dies_takes_one_job_with_it() -> None:
     assert isinstance(results[2], Failure)
     assert results[2].reason == "ValueError: two"
     assert "in job" in results[2].trace
+
+
+def long_job(folder: Path) -> None:
+    (folder / "begun").touch()
+    try:
+        time.sleep(60.0)
+    finally:
+        (folder / "ended").touch()
+
+
+def test_a_job_that_is_broken_off_can_end_what_it_started(tmp_path: Path) -> None:
+    def jobs() -> Iterator[Path]:
+        yield tmp_path
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        dict(run_jobs(long_job, jobs(), 2))
+    assert (tmp_path / "ended").exists()

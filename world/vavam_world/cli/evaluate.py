@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
 from vavam_world.drivers import NAMES
 from vavam_world.report.evaluate import EvaluateConfig, evaluate, text_tables
@@ -31,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     """0 when every run is done. Raises VavamError."""
     drivers = list(dict.fromkeys(filter(None, (d.strip() for d in args.driver.split(",")))))
     config = EvaluateConfig(
-        out=args.out,
+        out=out_folder(args.out),
         limit=args.limit,
         workers=args.workers,
         media=args.media,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from vavam_ros.core.contracts import InputError
+from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import Backend, Scenario
 from vavam_world.report.page import Evaluation, write_page
 from vavam_world.report.run import Media, Run, RunJob, check_drivers, do_nothing, do_run, live_system, lost_run, read_run, write_json, write_run
@@ -35,6 +35,11 @@ class EvaluateConfig:
     backend: Backend = "auto"
     latency_ticks: int = 0
     model: Path | None = None  # of the driver `vavam`
+
+    def __post_init__(self) -> None:
+        for name, value in (("--limit", self.limit), ("--latency-ticks", self.latency_ticks)):
+            if value < 0:
+                raise ConfigError(f"{name}: got {value}, expected 0 or more")
 
 
 def limited(scenarios: Sequence[Scenario], limit: int) -> tuple[Scenario, ...]:
@@ -80,8 +85,8 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
     return evaluation
 
 
-def _kept(job: RunJob) -> Run | None:
-    """The run as it is on disk, where it is of the same suite and was not lost to an error."""
+def _on_disk(job: RunJob) -> Run | None:
+    """The run as it is on disk, where it was not lost to an error."""
     if not job.path.exists():
         return None
     try:
@@ -89,11 +94,14 @@ def _kept(job: RunJob) -> Run | None:
     except InputError as error:
         print(f"{error}; driven again", file=sys.stderr)
         return None
-    return run if run.suite_sha256 == job.suite_sha256 and not run.trace else None
+    return None if run.trace else run
 
 
 def _runs(jobs: Sequence[RunJob], config: EvaluateConfig) -> list[Run]:
-    done: dict[Path, Run] = {job.path: run for job in jobs if (run := _kept(job)) is not None}
+    there = [(job, run) for job in jobs if (run := _on_disk(job)) is not None]
+    done = {job.path: run for job, run in there if run.suite_sha256 == job.suite_sha256 and run.made_with == job.made_with}
+    if len(done) < len(there):
+        print(f"{len(there) - len(done)} runs in {config.out} are of another suite, model, latency or backend: driven again", file=sys.stderr)
     todo = [job for job in jobs if job.path not in done]
     if done:
         print(f"{len(done)} of {len(jobs)} runs are in {config.out} already: skipped")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -57,6 +58,16 @@ class RunJob:
         """Where its JSON goes."""
         return self.folder / f"{self.stem}.json"
 
+    @property
+    def made_with(self) -> dict[str, str]:
+        """What else than scenario and driver decides the run, where it is not the default. Raises ConfigError on a model without a card."""
+        found = {"latency_ticks": str(self.latency_ticks)} if self.latency_ticks else {}
+        if self.backend != "auto":
+            found["backend"] = self.backend
+        if self.live is not None:
+            found["model_card_sha256"] = _card_sha256(self.live.model)
+        return found
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
@@ -69,6 +80,7 @@ class Run:
     score: RunScore
     media: Mapping[str, str | list[str]]
     trace: str = ""  # of an error that was not the driver's own
+    made_with: Mapping[str, str] = field(default_factory=dict)  # as of its job
 
     @property
     def failure(self) -> bool:
@@ -84,7 +96,7 @@ def do_run(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str], 
         trace = replace(trace, driver=job.driver, beside_name=job.live.beside_name if job.live.driver != "model" else "")
     sim = Simulation(job.scenario)
     score = score_run(trace, sim.road_map, sim.route, sim.lanes, vehicle=sim.vehicle)
-    run = Run(suite=job.suite, split=job.split, kind=job.kind, suite_sha256=job.suite_sha256, score=score, media={})
+    run = Run(suite=job.suite, split=job.split, kind=job.kind, suite_sha256=job.suite_sha256, score=score, media={}, made_with=job.made_with)
     if trace.states and (job.media == "all" or (job.media == "failures" and (run.failure or job.always_show))):
         run = replace(run, media=_draw(job, trace, sim))
     write_run(job.path, run)
@@ -169,6 +181,7 @@ def lost_run(job: RunJob, reason: str, trace: str = "") -> Run:
         score=failed(job.scenario.name, job.driver, reason),
         media={},
         trace=trace,
+        made_with=job.made_with,
     )
 
 
@@ -183,6 +196,7 @@ def write_run(path: Path, run: Run) -> None:
         "score": run.score.to_dict(),
         "media": run.media,
         "trace": run.trace,
+        "made_with": dict(run.made_with),
     }
     write_json(path, values)
 
@@ -204,6 +218,14 @@ def read_run(path: Path) -> Run:
         return Run(**{**values, "score": RunScore.from_dict(values["score"])})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path}: {type(error).__name__}: {error}; expected a run's JSON: remove the file") from error
+
+
+def _card_sha256(model: Path) -> str:
+    """Of a model's card, which names the model by a digest of its weights."""
+    try:
+        return hashlib.sha256((model / "model.yaml").read_bytes()).hexdigest()
+    except OSError as error:
+        raise ConfigError(f"--model: got {model}, expected a model directory with a model.yaml ({error.strerror})") from error
 
 
 def check_drivers(names: Sequence[str], model: Path | None = None) -> None:
