@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
@@ -13,7 +14,7 @@ Turn = Literal["left", "straight", "right"]
 MAP_KINDS: tuple[MapKind, ...] = ("straight", "curves", "t_junction", "crossroads", "town")
 TEXTURE_SETS = ("suburb", "city", "country", "industrial")
 WEATHERS = ("clear", "overcast", "dusk", "rain", "fog")
-
+MAX_ROUTE_M = 10_000.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +107,10 @@ class Scenario:
             (self.look.weather in WEATHERS, f"look.weather {self.look.weather!r}", f"one of {', '.join(WEATHERS)}"),
             (0.0 < self.cruise_mps <= 30.0, f"cruise_mps {self.cruise_mps}", "0 to 30 m/s"),
             (self.time_limit_s > 0.0, f"time_limit_s {self.time_limit_s}", "a positive time"),
+            (self.start_speed_mps >= 0.0, f"start_speed_mps {self.start_speed_mps}", "0 or more"),
+            (self.route.length_m <= MAX_ROUTE_M, f"route.length_m {self.route.length_m}", f"at most {MAX_ROUTE_M:g} m"),
+            (min(self.traffic.vehicles, self.traffic.pedestrians) >= 0, f"{self.traffic}", "no negative number"),
+            (0.0 <= self.traffic.parked <= 1.0, f"traffic.parked {self.traffic.parked}", "a share, 0 to 1"),
         )
         for good, got, expected in checks:
             if not good:
@@ -117,22 +122,47 @@ class Scenario:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Scenario:
-        """The inverse of `to_dict`. Raises ConfigError on an unknown or missing key."""
+        """The inverse of `to_dict`. Raises ConfigError on an unknown or missing key and on a value of another type."""
         parts: dict[str, Callable[[Any], Any]] = {
             "map": lambda v: _strict(MapSpec, v, "map"),
             "look": lambda v: _strict(LookSpec, v, "look"),
-            "route": lambda v: _strict(RouteSpec, {**v, "turns": tuple(v.get("turns", ()))}, "route"),
+            "route": lambda v: _strict(RouteSpec, {**_mapping(v, "route"), "turns": _sequence(v.get("turns", ()), "route.turns")}, "route"),
             "traffic": lambda v: _strict(TrafficSpec, v, "traffic"),
             "intruder": lambda v: None if v is None else _strict(Intruder, v, "intruder"),
-            "perturbations": lambda v: tuple(_strict(Perturbation, p, "perturbations") for p in v),
+            "perturbations": lambda v: tuple(_strict(Perturbation, p, "perturbations") for p in _sequence(v, "perturbations")),
         }
         return _strict(cls, {k: parts[k](v) if k in parts else v for k, v in values.items()}, "scenario")  # type: ignore[no-any-return]
 
 
-def _strict(kind: Any, values: Mapping[str, Any], what: str) -> Any:
-    known = {f.name for f in fields(kind)}
-    if unknown := sorted(set(values) - known):
+def _mapping(value: Any, what: str) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{what}: got {value!r}, expected an object with its fields")
+    return value
+
+
+def _sequence(value: Any, what: str) -> tuple[Any, ...]:
+    if not isinstance(value, (list, tuple)):
+        raise ConfigError(f"{what}: got {value!r}, expected a list")
+    return tuple(value)
+
+
+# By the text of a field's annotation: what JSON may hold there. Fields of other types are read by themselves.
+_PLAIN: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "int": (lambda v: isinstance(v, int) and not isinstance(v, bool), "a whole number"),
+    "float": (lambda v: isinstance(v, (int, float)) and not isinstance(v, bool) and math.isfinite(v), "a finite number"),
+    "str": (lambda v: isinstance(v, str), "a text"),
+    "bool": (lambda v: isinstance(v, bool), "true or false"),
+}
+
+
+def _strict(kind: Any, values: Any, what: str) -> Any:
+    values, known = _mapping(values, what), {f.name: str(f.type) for f in fields(kind)}
+    if unknown := sorted(set(values) - set(known)):
         raise ConfigError(f"{what}: got unknown {', '.join(unknown)}, expected some of {', '.join(sorted(known))}")
+    for name, value in values.items():
+        good, expected = _PLAIN.get(known[name], (lambda v: True, ""))
+        if not good(value):
+            raise ConfigError(f"{what}.{name}: got {value!r}, expected {expected}")
     try:
         return kind(**values)
     except TypeError as error:
