@@ -10,7 +10,6 @@ from vavam_world.contracts import (
     WORLD_CAMERA,
     ActorState,
     CameraSpec,
-    ConfigError,
     Control,
     EgoState,
     LookSpec,
@@ -23,6 +22,8 @@ from vavam_world.contracts import (
 from vavam_world.render.camera import ground_distance_m, project
 from vavam_world.render.meshes import LABEL
 from vavam_world.render.renderer import Renderer
+
+from vavam_ros.core.contracts import ConfigError
 
 EGO = EgoState(x_m=203.0, y_m=-41.0, yaw_rad=0.7, speed_mps=0.0, accel_mps2=0.0, yaw_rate_radps=0.0, steer_rad=0.0, control=Control())
 STATE = WorldState(tick=0, stamp_ns=1, ego=EGO, actors=())
