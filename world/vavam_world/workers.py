@@ -25,6 +25,9 @@ class Failure:
     reason: str
     trace: str = ""
 
+    def __str__(self) -> str:
+        return self.reason
+
 
 @dataclass(slots=True, eq=False)
 class _Worker(Generic[J]):

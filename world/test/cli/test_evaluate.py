@@ -29,10 +29,11 @@ def test_an_evaluation_writes_tables_and_does_nothing_twice(tmp_path: Path, caps
     runs = {p: p.stat().st_mtime_ns for p in (tmp_path / "runs").rglob("*.json")}
     broken = min(runs)
     broken.write_text("{", encoding="utf-8")
+    (tmp_path / "do_nothing" / "stationary-test.json").write_text("{", encoding="utf-8")
     assert main(words) == 0
     again = capsys.readouterr()
     assert "2 of 3 runs are in" in again.out
-    assert "driven again" in again.err
+    assert again.err.count("driven again") == 2
     assert [p for p, t in runs.items() if p.stat().st_mtime_ns != t] == [broken]
     assert json.loads((tmp_path / "evaluation.json").read_text()) == results
     assert (tmp_path / "index.html").stat().st_size > 10_000

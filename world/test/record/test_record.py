@@ -10,18 +10,36 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from vavam_world.contracts import LABELS, START_NS, TICK_NS, U8, WORLD_CAMERA, Control, EgoState, MapSpec, RouteSpec, Scenario, Trace, Vehicle, WorldState
+from vavam_world.contracts import (
+    LABELS,
+    START_NS,
+    TICK_NS,
+    U8,
+    WORLD_CAMERA,
+    Control,
+    EgoState,
+    MapSpec,
+    RouteSpec,
+    Scenario,
+    Trace,
+    Vehicle,
+    WorldError,
+    WorldState,
+)
 from vavam_world.record import bag, drives
 from vavam_world.record.drives import MANIFEST, Drive, DriveJob, RecordConfig, record
+from vavam_world.render import panda
+from vavam_world.report.evaluate import EvaluateConfig, evaluate
 from vavam_world.roads import build_map, plan_route
 from vavam_world.roads.route_tools import pose_at
 from vavam_world.scenarios.drives import drive_scenario
 from vavam_world.scenarios.families import HELD_OUT, families_of
+from vavam_world.scenarios.suites import suites_named
 
 from vavam_ros.bags import BagReader
 from vavam_ros.cli import replay
 from vavam_ros.core.artifact import random_artifact
-from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_ros.core.geometry import shift_origin
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 from vavam_ros.replay import messages
@@ -164,3 +182,22 @@ def test_drives_are_their_number_and_leave_families_out() -> None:
     assert len({s.map.seed for s in found}) == 6
     assert found[3].map.seed != drive_scenario(1, 3, seconds=20.0).map.seed
     assert all(s.perturbations for s in found)
+
+
+def test_a_recording_that_cannot_succeed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(job: DriveJob) -> Drive:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(drives, "record_drive", fails)
+    with pytest.raises(InputError, match=r"10 drives in a row ended with an error, the last by OSError: no space left"):
+        record(RecordConfig(out=tmp_path, hours=1.0, seconds=8.0, workers=0))
+    assert len(json.loads((tmp_path / MANIFEST).read_text())["drives"]) == 10
+
+
+def test_without_a_renderer_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(panda, "missing_libraries", lambda backend: ["libX11.so.6"])
+    with pytest.raises(WorldError, match="apt-get install libx11-6"):
+        record(RecordConfig(out=tmp_path, drives=1, seconds=8.0, workers=0))
+    with pytest.raises(WorldError, match="apt-get install libx11-6"):
+        evaluate(["lane_follower"], suites_named("curves", "test"), EvaluateConfig(out=tmp_path, limit=1, workers=0, media="none"))
+    assert not list(tmp_path.rglob("*.json"))

@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when every run is done. Raises VavamError."""
+    """0 when every run is done, 1 where runs were lost to an error. Raises VavamError."""
     drivers = list(dict.fromkeys(filter(None, (d.strip() for d in args.driver.split(",")))))
     config = EvaluateConfig(
         out=out_folder(args.out),
@@ -40,6 +40,7 @@ def run(args: argparse.Namespace) -> int:
         latency_ticks=args.latency_ticks,
         model=args.model,
     )
-    print(text_tables(evaluate(drivers, suites_named(args.suite, args.split), config)))
+    evaluation = evaluate(drivers, suites_named(args.suite, args.split), config)
+    print(text_tables(evaluation))
     print(f"report: {args.out / 'index.html'}")
-    return 0
+    return int(any(run.trace for _, run in evaluation.runs))

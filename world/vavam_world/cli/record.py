@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """0 when all is recorded. Raises VavamError."""
+    """0 when all is recorded, 1 where drives ended with an error. Raises VavamError."""
     config = RecordConfig(
         out=out_folder(args.out),
         drives=args.drives,
@@ -51,4 +51,4 @@ def run(args: argparse.Namespace) -> int:
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"
     print(f"{amount}; left out {totals['left_out']}")
     print(f"manifest: {args.out / MANIFEST}")
-    return 0
+    return int("error" in totals["ends"])

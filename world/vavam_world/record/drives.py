@@ -22,6 +22,7 @@ from vavam_world.contracts import TICK_S, WORLD_CAMERA, Backend, Scenario
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
 from vavam_world.record import bag
+from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
 from vavam_world.report.run import studio, write_json
 from vavam_world.scenarios.drives import drive_scenario
@@ -32,6 +33,7 @@ FORMAT = 1
 LICENCE = "Apache-2.0, as the code that generated them; nothing in them was filmed"
 USABLE = ("route", "time")  # how a drive may end that is worth learning from
 MANIFEST = "manifest.json"
+LOST_IN_A_ROW = 10  # errors; then it is not the drives, and with --hours there would be no end
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,32 +128,38 @@ def sha256_of(path: Path) -> str:
 def record(config: RecordConfig) -> dict[str, Any]:
     """Record what is missing and return the manifest. One recording a folder at a time.
 
-    Raises ConfigError where the folder holds a recording of other content, InputError where its manifest cannot be read."""
+    Raises ConfigError where the folder holds a recording of other content, InputError where its manifest cannot be read or one drive after the
+    other ends with an error, WorldError where nothing can be drawn."""
     config.out.mkdir(parents=True, exist_ok=True)
     known = _known(config)
+    open_pipe(config.backend)
     for left in config.out.glob("*.partial*"):  # of processes that were killed
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     if known:
         print(f"{len(known)} drives are in {config.out} already: kept")
     started, before = time.monotonic(), _seconds(known)
     total = config.drives * config.seconds if config.drives else 3600.0 * config.hours
-    lost = 0
+    lost = in_a_row = 0
     bar = tqdm(total=round(total), unit="s", desc="recorded", disable=None)
     with closing(run_jobs(record_drive, _jobs(config, known), config.workers)) as results, bar:
         bar.update(round(before))
         for job, result in results:
             if isinstance(result, Failure):
-                lost += 1
+                lost, in_a_row = lost + 1, in_a_row + 1
                 tqdm.write(f"drive {job.index}: {result.reason}", file=sys.stderr)
                 known[job.index] = _lost(job, result)
             else:
+                in_a_row = 0
                 known[job.index] = asdict(result)
                 bar.update(round(result.seconds) if result.file else 0)
             _write(config, known)
+            if in_a_row == LOST_IN_A_ROW:
+                raise InputError(f"recording: {in_a_row} drives in a row ended with an error, the last by {result}: put that right and start again")
     manifest = _write(config, known)
     took = time.monotonic() - started
     new = _seconds(known) - before
-    print(f"{new:.0f} s of driving in {took:.0f} s: {new / max(took, 1e-9):.1f} × real time with {config.workers} processes")
+    if new > 0.0:
+        print(f"{new:.0f} s of driving in {took:.0f} s: {new / max(took, 1e-9):.1f} × real time with {max(config.workers, 1)} processes")
     if lost:
         print(f"{lost} drives ended with an error; {MANIFEST} says which", file=sys.stderr)
     return manifest

@@ -16,8 +16,23 @@ from tqdm import tqdm
 
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import Backend, Scenario
+from vavam_world.drivers import make
+from vavam_world.render.panda import open_pipe
 from vavam_world.report.page import Evaluation, write_page
-from vavam_world.report.run import Media, Run, RunJob, check_drivers, do_nothing, do_run, live_system, lost_run, read_run, write_json, write_run
+from vavam_world.report.run import (
+    MODEL_DRIVER,
+    Media,
+    Run,
+    RunJob,
+    check_drivers,
+    do_nothing,
+    do_run,
+    live_system,
+    lost_run,
+    read_run,
+    write_json,
+    write_run,
+)
 from vavam_world.scenarios.suites import Suite, check_frozen
 from vavam_world.scoring.ncap import group_of, ncap_table
 from vavam_world.scoring.routes import route_table
@@ -53,8 +68,12 @@ def limited(scenarios: Sequence[Scenario], limit: int) -> tuple[Scenario, ...]:
 
 
 def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateConfig) -> Evaluation:
-    """Run what is missing, then write evaluation.json and index.html. Raises ConfigError on an unknown driver or a suite that is not the frozen one."""
+    """Run what is missing, then write evaluation.json and index.html.
+
+    Raises ConfigError on an unknown driver or a suite that is not the frozen one, WorldError where pictures are needed and nothing can be drawn."""
     check_drivers(drivers, config.model)
+    if config.media != "none" or any(d != MODEL_DRIVER and make(d).needs_image for d in drivers):
+        open_pipe(config.backend)
     hashes = {f"{s.name}/{s.split}": check_frozen(s) for s in suites}
     for key, value in hashes.items():
         print(f"suite {key}: sha256 {value}")
@@ -146,8 +165,12 @@ def _references(jobs: Sequence[RunJob], suites: Sequence[Suite], config: Evaluat
 def _read_references(path: Path, sha256: str) -> dict[str, float | None]:
     if not path.exists():
         return {}
-    values = json.loads(path.read_text(encoding="utf-8"))
-    return dict(values["impact_mps"]) if values.get("suite_sha256") == sha256 else {}
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return dict(values["impact_mps"]) if values["suite_sha256"] == sha256 else {}
+    except (ValueError, KeyError, TypeError) as error:
+        print(f"{path}: {type(error).__name__}: {error}; driven again", file=sys.stderr)
+        return {}
 
 
 def _tables(
