@@ -150,6 +150,15 @@ def test_frozen_pictures_ruin_it(renderer: Renderer) -> None:
     assert trace.finished in ("collision", "off_road") or furthest > 2.0
 
 
+def test_shuffled_pictures_ruin_it(renderer: Renderer) -> None:
+    """The same pictures as in the good run, in another order."""
+    pool: list[U8] = []
+    looked(renderer, lambda tick, image: (pool.append(image.copy()), image)[1])
+    order = np.random.default_rng(5).permutation(len(pool))
+    trace, furthest = looked(renderer, lambda tick, image: pool[order[(tick // 2) % len(pool)]])
+    assert trace.finished in ("collision", "off_road", "stuck", "time") or furthest > 2.0
+
+
 def test_black_pictures_stop_it() -> None:
     class Dark:
         def render(self, state: WorldState) -> dict[str, U8]:
