@@ -93,6 +93,8 @@ def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: M
     """Tokenizer and planner, in two processes or in one. `mount_yaml`: says where the camera sits, should TF not."""
     if not args["model"]:
         raise ConfigError("argument model: got nothing, expected a model directory: model:=DIR (`vavam inspect DIR` shows what one holds)")
+    if not (Path(args["model"]).expanduser() / "model.yaml").is_file():
+        raise ConfigError(f"argument model: got {args['model']}, expected a model directory with a model.yaml; `vavam convert` makes one")
     image, compressed = topics["image"], topics["image"].endswith("/compressed")
     image = image.removesuffix("/compressed")
     values = {"model_dir": str(Path(args["model"]).expanduser().resolve()), **_settings(declaration, args)}

@@ -379,6 +379,12 @@ def test_a_missing_world_is_named(model: str, monkeypatch: pytest.MonkeyPatch) -
         system_carla({"model": model, "world": "{}"})
 
 
+def test_a_missing_model_is_named_before_anything_starts(tmp_path: Path) -> None:
+    for declaration, extra in ((VAVAM, {}), (ROSBAG, {"bag": "b"}), (CARLA, {})):
+        with pytest.raises(ConfigError, match=r"argument model: got .*, expected a model directory with a model\.yaml"):
+            declaration.build({"model": str(tmp_path / "none"), **extra})
+
+
 def test_what_the_world_cannot_be_is_named_before_anything_starts(model: str, tmp_path: Path) -> None:
     pytest.importorskip("vavam_world")
     with pytest.raises(ConfigError, match=r"argument world: got .*none.json', expected a JSON file"):

@@ -54,9 +54,10 @@ def test_output_carries_the_name_and_the_environment_arrives() -> None:
 @pytest.mark.parametrize("status", [0, 3])
 def test_the_end_of_a_required_process_ends_all_and_fails(status: int) -> None:
     out = io.StringIO()
-    ends_when_ready = f"import sys; sys.exit({status})"
+    ends_when_ready = f"import sys; print('why it ends'); print(); sys.exit({status})"
     assert supervise([job("stays", WAIT), job("ends", ends_when_ready)], ENVIRONMENT, out, threading.Event(), grace_s=5.0) == 1
     assert f"[ends] ended with status {status}, which ends the system" in out.getvalue()
+    assert out.getvalue().splitlines()[-1] == f"vavam launch: ends ended with status {status}; its last line: why it ends"
 
 
 @pytest.mark.parametrize(("status", "expected"), [(0, 0), (1, 1)])

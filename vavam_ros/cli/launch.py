@@ -137,7 +137,8 @@ def supervise(jobs: Sequence[Job], environment: Mapping[str, str], out: TextIO, 
     lock = threading.Lock()
     running: dict[Job, subprocess.Popen[str]] = {}
     readers: list[threading.Thread] = []
-    failed = False
+    last: dict[str, str] = {}
+    failed, why = False, ""
     try:
         for job in jobs:
             # A session of its own: Ctrl-C in the terminal reaches the children through us, once.
@@ -152,7 +153,7 @@ def supervise(jobs: Sequence[Job], environment: Mapping[str, str], out: TextIO, 
                 start_new_session=True,
             )
             running[job] = process
-            reader = threading.Thread(target=_relay, args=(job.name, process, out, lock), daemon=True)
+            reader = threading.Thread(target=_relay, args=(job.name, process, out, lock, last), daemon=True)
             reader.start()
             readers.append(reader)
             _say(out, lock, f"[{job.name}] started, process {process.pid}")
@@ -161,6 +162,7 @@ def supervise(jobs: Sequence[Job], environment: Mapping[str, str], out: TextIO, 
             for job, status in ended.items():
                 clean = job.on_exit == "shutdown" and status == 0
                 failed |= not clean
+                why = why or ("" if clean else f"{job.name} ended with status {status}")
                 _say(out, lock, f"[{job.name}] ended with status {status}{'' if clean else ', which ends the system'}")
                 del running[job]
             if ended:
@@ -174,6 +176,9 @@ def supervise(jobs: Sequence[Job], environment: Mapping[str, str], out: TextIO, 
         if status not in (0, -signal.SIGINT, 128 + signal.SIGINT):
             failed = True
             _say(out, lock, f"[{job.name}] did not end cleanly: status {status}")
+    if why:  # once more: what the others say while they are ended can be long
+        name = why.split()[0]
+        _say(out, lock, f"vavam launch: {why}" + (f"; its last line: {last[name]}" if name in last else ""))
     return int(failed)
 
 
@@ -189,10 +194,11 @@ def _end(running: Mapping[Job, subprocess.Popen[str]], grace_s: float) -> dict[J
     return {job: process.wait() for job, process in running.items()}
 
 
-def _relay(name: str, process: subprocess.Popen[str], out: TextIO, lock: threading.Lock) -> None:
+def _relay(name: str, process: subprocess.Popen[str], out: TextIO, lock: threading.Lock, last: dict[str, str]) -> None:
     assert process.stdout is not None
     with process.stdout:
         for line in process.stdout:
+            last[name] = line.strip() or last.get(name, "")
             _say(out, lock, f"[{name}] {line.rstrip()}")
 
 
