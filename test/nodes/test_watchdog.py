@@ -238,6 +238,7 @@ def test_planner_dead_and_follower_floods(rig: Make) -> None:
     assert r.world.wait(r.is_held, 10.0), r.passed[-1]
     assert all(m.throttle == 0.0 for _, m in r.passed[at:])
     assert r.speed < 0.2
+    assert len(r.world.node.get_publishers_info_by_topic(f"/{r.name}/control_out")) == 1
     assert r.enable()[0] is False
     time.sleep(0.5)
     assert r.is_held()

@@ -187,6 +187,8 @@ def test_all_large_pictures_arrive(start_world: Any, make_side: Any, repo_root: 
         ({"scenario": "'{\"name\": \"x\", \"speed\": 3}'"}, "unknown speed"),
         ({"mode": "quick"}, "expected one of"),
         ({"role_name": "'1 a'"}, "role_name"),
+        ({"result_file": "/proc/nowhere/result.json"}, r"result_file /proc/nowhere/result\.json"),
+        ({"result_file": "/tmp"}, "result_file /tmp: is a folder"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(params: dict[str, str], says: str) -> None:

@@ -39,6 +39,16 @@ def test_an_evaluation_writes_tables_and_does_nothing_twice(tmp_path: Path, caps
     assert (tmp_path / "index.html").stat().st_size > 10_000
 
 
+def test_the_measure_is_sane(tmp_path: Path) -> None:
+    """Who knows all comes to the end and hits nobody; who does nothing collides. The whole suites: docs/results/driving.md."""
+    words = ["--driver", "expert,constant_velocity", "--suite", "curves,stopping,safety", "--limit", "1", "--workers", "0", "--media", "none"]
+    assert main(["evaluate", *words, "--out", str(tmp_path)]) == 0
+    results = json.loads((tmp_path / "evaluation.json").read_text())
+    assert results["routes"]["expert"][-1]["measures"]["success"]["mean"] >= 0.95
+    assert results["safety"]["expert"][-1]["score"]["mean"] >= 4.5
+    assert results["safety"]["constant_velocity"][-1]["collision_rate"]["mean"] >= 0.9
+
+
 def test_runs_of_another_latency_are_not_shown_as_of_this_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = [*WORDS, "--suite", "lane_keeping", "--driver", "constant_velocity", "--out", str(tmp_path)]
     assert main(words) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -45,6 +46,21 @@ def choose_objects(file: str, role_name: str, vehicle: Vehicle) -> Objects:
         raise ConfigError(f"role_name: got {role_name!r}, expected a name that can stand in a topic")
     objects = read_objects(file, vehicle) if file else default_objects(role_name or "ego_vehicle", vehicle)
     return replace(objects, role_name=role_name) if role_name else objects
+
+
+def check_result_file(file: str) -> None:
+    """Raises ConfigError where a result could not be written, at the start rather than at the end of a run. Empty: none is wanted."""
+    if not file:
+        return
+    path = Path(file).expanduser()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as e:
+        raise ConfigError(f"result_file {path}: {e.strerror or e}; name a file that can be written") from e
+    if path.is_dir():
+        raise ConfigError(f"result_file {path}: is a folder; name a file that can be written")
 
 
 def awaits_of(p: Parameters | None, objects: Objects, start_ns: int) -> Awaits:

@@ -34,7 +34,7 @@ from vavam_world.bridge.objects import Objects
 from vavam_world.bridge.outgoing import FaultInjector, Outbox, Outgoing, Sent
 from vavam_world.bridge.qos import TOPICS
 from vavam_world.bridge.run_state import RunState
-from vavam_world.bridge.setup import awaits_of, choose_objects, read_scenario
+from vavam_world.bridge.setup import awaits_of, check_result_file, choose_objects, read_scenario
 from vavam_world.bridge.stamps import stamp_ns
 from vavam_world.bridge.sync import Answer, Lockstep
 from vavam_world.bridge.world_table import PARAMETERS
@@ -77,6 +77,7 @@ class WorldNode(Node):
 
     def _check(self) -> None:
         p = self.parameters
+        check_result_file(p.text("result_file"))
         if self.lock_step and not self.synchronous:
             raise ConfigError("mode lock_step: got synchronous_mode false, expected true: an asynchronous world waits for nobody")
         if self.lock_step and p.flag("synchronous_mode_wait_for_vehicle_control_command"):
