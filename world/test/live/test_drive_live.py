@@ -44,9 +44,9 @@ def test_the_lane_follower_drives_over_live_topics_and_the_model_plans_beside(un
     assert all(np.isfinite(p.xyz_m).all() for p in trace.beside)
 
 
-def test_a_system_that_cannot_start_says_why(tmp_path: Path) -> None:
+def test_a_system_that_cannot_start_says_why(untrained: Path) -> None:
     with pytest.raises(WorldError, match="nowhere"):
-        drive_live(CURVE, LiveSystem(model=tmp_path / "nowhere", arguments={"world_objects": "/nowhere.json"}))
+        drive_live(CURVE, LiveSystem(model=untrained, arguments={"world_objects": "/nowhere.json"}))
 
 
 def test_domains_are_held_by_one_run_each() -> None:
