@@ -15,7 +15,7 @@ from vavam_world.faults.observer import Observer
 from vavam_world.faults.spec import Fault
 
 pytestmark = pytest.mark.ros
-ROAD = Scenario(name="empty", map=MapSpec(kind="straight"), route=RouteSpec(length_m=200.0), start_speed_mps=5.0, time_limit_s=3.0)
+ROAD = Scenario(name="empty", map=MapSpec(kind="straight"), route=RouteSpec(length_m=200.0), start_speed_mps=5.0, time_limit_s=10.0)
 
 
 def _world(folder: Path, faults: str, **params: Any) -> list[str]:

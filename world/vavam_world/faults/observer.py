@@ -129,6 +129,7 @@ class Observer:
 
     def inject(self, faults: Sequence[Fault]) -> None:
         """From the next tick on."""
+        self.until(self._inject.get_subscription_count, 10.0)
         self._inject.publish(String(data=json.dumps([f.to_dict() for f in faults])))
 
     def autopilot(self, on: bool) -> None:
