@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 from geometry_msgs.msg import PoseStamped, TransformStamped
+from nav_msgs.msg import Odometry
 from nav_msgs.msg import Path as PathMsg
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import CameraInfo, Image
 from tf2_ros import StaticTransformBroadcaster
 from vavam_ros.msg import FrameTokens, TrajectorySamples
 
@@ -99,6 +101,26 @@ def test_resize_mode_needs_no_camera_and_says_that_it_is_not_canonical(host: Any
     assert not samples[-1].canonical
     assert tokens[-1].camera_id.startswith("resize:")
     assert w.wait(lambda: w.says("not_canonical"))
+
+
+def test_an_image_given_up_for_want_of_odometry_is_taken_when_it_is_said_again(host: Any, world: Any) -> None:
+    """A simulator in lock-step waits for this very image; best effort may have lost the odometry that belongs to it."""
+    h, w = running(host, world, TokenizerNode, odometry_wait_s=0.1)
+    tokens = w.listen(FrameTokens, "tokens")
+    assert w.wait(lambda: h.node.active)
+    stamp = w.now_ns()
+
+    def say(*, odometry: bool) -> None:
+        if odometry:
+            for k in range(-4, 1):
+                w.publisher(Odometry, "odometry").publish(w.odometry(stamp + k * 20_000_000))
+        w.publisher(CameraInfo, "camera_info").publish(w.camera_info(stamp))
+        w.publisher(Image, "image").publish(w.image(stamp))
+
+    assert w.wait(lambda: bool(say(odometry=False) or h.node.board.count_of("no_pose")))
+    assert not tokens
+    assert w.wait(lambda: bool(say(odometry=True) or tokens))
+    assert convert.stamp_ns(tokens[0].header) == stamp
 
 
 def test_approximate_pairing_and_a_time_offset(host: Any, world: Any) -> None:

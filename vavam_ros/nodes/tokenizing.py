@@ -179,6 +179,7 @@ class Tokenizing:
         self._pending: deque[_Pending] = deque(maxlen=PENDING)
         self._newest_ns = 0
         self._rate_hz = -1.0  # a new gate
+        self._given_up_ns = 0
         self._frozen.reset()
 
     # ── executor ─────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -216,10 +217,11 @@ class Tokenizing:
         p = self._node.parameters
         offset_s = p.number("image_time_offset_s")
         effective = effective_stamp_ns(stamp, offset_s)
-        if not self._gate().due(effective):
-            return
         if self._mode == "warp" and not self._camera.mount(msg.header.frame_id):
             return
+        if not self._gate().due(effective) and effective != self._given_up_ns:
+            return
+        self._given_up_ns = 0
         deadline = time.monotonic() + p.number("odometry_wait_s")
         self._pending.append(_Pending(msg=msg, stamp_ns=effective, offset_ns=effective - stamp, source=self._camera.source, deadline_s=deadline))
         self._timer.reset()
@@ -253,6 +255,7 @@ class Tokenizing:
                 if late and time.monotonic() < head.deadline_s:
                     return
                 self._pending.popleft()
+                self._given_up_ns = head.stamp_ns  # said again (a simulator in lock-step does), it may find its odometry
                 board.event("no_pose", reason=pose)
                 continue
             self._pending.popleft()
