@@ -13,7 +13,7 @@ from vavam_world.live.run import LiveSystem, drive_live
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 STRAIGHT = Scenario(
-    name="straight", map=MapSpec(kind="straight", lanes=2), route=RouteSpec(length_m=110.0), traffic=TrafficSpec(parked=0.0), cruise_mps=3.5, time_limit_s=60.0
+    name="straight", map=MapSpec(kind="straight", lanes=2), route=RouteSpec(length_m=110.0), traffic=TrafficSpec(parked=0.0), cruise_mps=3.5, time_limit_s=22.0
 )
 
 
@@ -24,11 +24,11 @@ def test_two_drives_of_the_whole_system_are_equal_bit_for_bit(practice_model: Pa
         runs = [pool.submit(drive_live, STRAIGHT, system, on_line=lines.append) for lines in said]
         first, second = (run.result() for run in runs)
     way = np.array([(s.ego.x_m, s.ego.y_m) for s in first.states])
-    assert np.linalg.norm(np.diff(way, axis=0), axis=1).sum() >= 100.0
-    assert first.finished in ("route", "off_road")  # the model goes straight on blindly, and the road bends a little
+    assert np.linalg.norm(np.diff(way, axis=0), axis=1).sum() >= 60.0
+    assert first.finished in ("time", "off_road")  # the model goes straight on blindly: how soon it leaves the road lies in the last bits of its weights
     for lines in said:
         assert any("ACTIVE" in line for line in lines)
         assert not any("STOP" in line for line in lines)
     assert [astuple(s.ego) for s in first.states] == [astuple(s.ego) for s in second.states]
-    assert len(first.plans) >= 40
+    assert len(first.plans) >= 35
     assert all(np.array_equal(a.xyz_m, b.xyz_m) for a, b in zip(first.plans, second.plans, strict=True))
