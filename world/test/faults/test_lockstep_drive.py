@@ -29,6 +29,9 @@ def test_two_drives_of_the_whole_system_are_equal_bit_for_bit(practice_model: Pa
     for lines in said:
         assert any("ACTIVE" in line for line in lines)
         assert not any("STOP" in line for line in lines)
-    assert [astuple(s.ego) for s in first.states] == [astuple(s.ego) for s in second.states]
+    a, b = ([astuple(s.ego) for s in run.states] for run in (first, second))
+    differs = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), None)  # not `a == b`: its report takes minutes
+    assert differs is None
+    assert len(a) == len(b)
     assert len(first.plans) >= 35
     assert all(np.array_equal(a.xyz_m, b.xyz_m) for a, b in zip(first.plans, second.plans, strict=True))

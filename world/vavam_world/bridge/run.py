@@ -25,7 +25,7 @@ from vavam_world.sim.simulation import Simulation
 
 CONTROL_WAIT_S = 1.0  # the bridge's, with synchronous_mode_wait_for_vehicle_control_command
 BEHIND_EVERY_S = 5.0
-GATE_WAIT_S = 1.0
+GATE_WAIT_S = 10.0  # diagnostics come once a second, and a busy machine takes its time
 PRIME_WAIT_S = 5.0  # what the nodes say to each other while they still find each other may be lost for good, and the expert drives: longer is in vain
 REPEAT_AFTER_S = 1.0  # then after 3, 9, 27 s
 
@@ -63,6 +63,7 @@ class Run:
         self._autopilot: Autopilot | None = None
         factor = self._p.number("real_time_factor")
         self._priming = self._p.number("prime_s") > 0.0
+        self._gate_had_time = False
         self._pace = Pace(factor if factor >= 0.0 else 0.0 if node.lock_step else 1.0)
         self._patience = Patience(self._p.number("answer_timeout_s"))
         self.recording = Recording(self.sim.state)
@@ -156,8 +157,9 @@ class Run:
             self._await_any_control()
 
     def _gate_ready(self) -> bool:
-        """Whether the driving can be handed over. The gate gets some wall time at this tick; if that is not enough, the expert drives on for one more."""
-        node, end = self._node, time.monotonic() + GATE_WAIT_S
+        """Whether the driving can be handed over. The gate gets some wall time, once; if that is not enough, the expert drives on until it is armed."""
+        node, end = self._node, time.monotonic() + (0.0 if self._gate_had_time else GATE_WAIT_S)
+        self._gate_had_time = True
         if not self._p.text("gate_state_topic"):
             return True
         with node.changed:
