@@ -17,7 +17,7 @@ from pathlib import Path
 
 import yaml
 
-from vavam_ros.bringup_control import WORLD_ARGUMENTS, WORLD_CAMERA, control_arguments, control_processes, in_namespace, world_processes
+from vavam_ros.bringup_control import WORLD_ARGUMENTS, WORLD_CAMERA, control_arguments, control_processes, in_namespace, lock_step_inputs, world_processes
 from vavam_ros.bringup_data import FALSE_TRUE, Argument, Declaration, Kind, Process, System, Value, find_file, resolve
 from vavam_ros.core.contracts import ConfigError, DomainError
 
@@ -113,6 +113,7 @@ def _core_processes(declaration: Declaration, args: Mapping[str, str], topics: M
         "command": args["command_topic"],
         "route": topics["route"],
     }
+    values |= lock_step_inputs(args, inputs["image/compressed" if compressed else "image"], inputs["camera_info"], inputs["odometry"])
     remappings = tuple((f"~/{name}", topic) for name, topic in {**inputs, **{name: name for name in _OUTPUTS}}.items())
 
     def process(name: str) -> Process:

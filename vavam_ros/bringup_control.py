@@ -57,6 +57,22 @@ def in_namespace(args: Mapping[str, str], name: str) -> str:
     return name if name.startswith("/") else f"/{args['namespace'].strip('/')}/{name}".replace("//", "/")
 
 
+LOCK_STEP_DEPTH = 50  # messages: more than come between two answers
+
+
+def lock_step(args: Mapping[str, str]) -> bool:
+    """The built-in world runs, and waits for its answers."""
+    return bool(args.get("world")) and args["world_mode"] == "lock_step"
+
+
+def lock_step_inputs(args: Mapping[str, str], *topics: str) -> dict[str, Value]:
+    """Parameters that let none of these inputs be lost in lock-step: one picture that best effort or a short queue loses on a busy machine shifts the grid
+    of the frames that are taken."""
+    each: dict[str, Value] = {"reliability": "reliable", "depth": LOCK_STEP_DEPTH}
+    names = [in_namespace(args, topic) for topic in topics] if lock_step(args) else []
+    return {f"qos_overrides.{name}.subscription.{policy}": value for name in names for policy, value in each.items()}
+
+
 def control_processes(
     args: Mapping[str, str], topics: Mapping[str, str], files: tuple[str, ...], *, vehicle: str, watched: tuple[str, ...], path: str = "path_raw"
 ) -> tuple[Process, ...]:
@@ -75,7 +91,12 @@ def control_processes(
         namespace=args["namespace"],
         node_name="path_follower_node",
         parameter_files=files,
-        parameters={**common, **axle, **({"min_plan_age_s": float(args["world_latency_s"])} if args.get("world_latency_s") else {})},
+        parameters={
+            **common,
+            **axle,
+            **({"min_plan_age_s": float(args["world_latency_s"])} if args.get("world_latency_s") else {}),
+            **lock_step_inputs(args, topics["odometry"]),
+        },
         remappings=(
             ("~/path", path),
             ("~/odometry", topics["odometry"]),
@@ -85,7 +106,6 @@ def control_processes(
         ),
         log_level=args["log_level"],
     )
-    lock_step = bool(args.get("world")) and args["world_mode"] == "lock_step"
     image = topics["image"].removesuffix("/compressed")
     gate = Process(
         name="watchdog_node",
@@ -99,7 +119,7 @@ def control_processes(
             "watched_nodes": " ".join(watched),
             "role_name": args.get("role_name", ""),
             # the world waits for a control of every tick, also before the gate is armed
-            **({"disarmed_output": "brake"} if lock_step else {}),
+            **({"disarmed_output": "brake"} if lock_step(args) else {}),
         },
         remappings=(
             ("~/path", path),
@@ -110,6 +130,7 @@ def control_processes(
             ("~/control_out", control_topic),
             ("~/manual_override", "manual_override"),
             ("~/state", "gate_state"),
+            ("~/path_seen", "path_seen"),
             ("~/enable", "enable"),
         ),
         log_level=args["log_level"],
@@ -127,7 +148,6 @@ def world_processes(args: Mapping[str, str], topics: Mapping[str, str]) -> tuple
             "from the source tree (make setup does it), or leave world out and start CARLA with its ROS bridge"
         )
     by_model = args["world_driver"] == "model"
-    lock_step = args["world_mode"] == "lock_step"
     values: dict[str, Value] = {
         "use_sim_time": False,  # the world makes the clock
         "scenario": _scenario(args["world"]),
@@ -139,11 +159,11 @@ def world_processes(args: Mapping[str, str], topics: Mapping[str, str]) -> tuple
     for argument, parameter in (("world_objects", "objects_definition_file"), ("world_result", "result_file"), ("world_faults", "faults")):
         if args[argument]:
             values[parameter] = args[argument]
-    if lock_step and by_model:
+    if lock_step(args) and by_model:
         values |= {"tokens_topic": in_namespace(args, "tokens"), "samples_topic": in_namespace(args, "samples")}
         values |= {name: float(args[name]) for name in ("tokenize_rate_hz", "plan_rate_hz") if args[name]}
     if args["control"] == "true":
-        values |= {"followed_topic": in_namespace(args, "followed"), "gate_state_topic": in_namespace(args, "gate_state")}
+        values |= {f"{name}_topic": in_namespace(args, name) for name in ("followed", "gate_state", "path_seen")}
     if args["world_prime_s"]:
         values["prime_s"] = float(args["world_prime_s"])
     if args["world_driver"] == "expert":

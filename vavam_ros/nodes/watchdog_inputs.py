@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import CameraInfo
-from std_msgs.msg import UInt64
+from std_msgs.msg import Header, UInt64
 
 from vavam_ros.core.contracts import NS_PER_S
 from vavam_ros.core.gate_checks import GateConfig, NodeHealth, path_limit_s
@@ -81,9 +81,11 @@ class WatchdogInputs:
         self.odometry_refused = ""
         self.odometry_ahead = False  # the newest message was refused because its stamp lies ahead of the clock
         self.forget()
+        self._path_seen = node.create_publisher(Header, "~/path_seen", keep_last(10, reliable=True))
         # Best effort matches every publisher; depth 1: only the newest counts, and after a pause of this process nothing old is read first.
-        newest, few = keep_last(1, reliable=False), keep_last(5, reliable=False)
-        node.create_subscription(Path, "~/path", self._on_path, few)
+        # Paths are few and one that is lost ends the drive: reliable, as the planner publishes them and the follower listens.
+        newest = keep_last(1, reliable=False)
+        node.create_subscription(Path, "~/path", self._on_path, keep_last(5, reliable=True))
         node.create_subscription(Odometry, "~/odometry", self._on_odometry, newest)
         if image_evidence == "camera_info":
             node.create_subscription(CameraInfo, "~/camera_info", self._on_image, newest)
@@ -169,6 +171,7 @@ class WatchdogInputs:
         elif self.path_ns is None or ns > self.path_ns:
             self.path_ns = ns
             self._latencies_s.append(max((self._now_ns() - ns) / NS_PER_S, 0.0))
+            self._path_seen.publish(msg.header)
 
     def _on_image(self, msg: Any) -> None:
         ns, why = self._stamp(msg.header)

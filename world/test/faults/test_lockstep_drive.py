@@ -11,8 +11,7 @@ import pytest
 from vavam_world.contracts import MapSpec, RouteSpec, Scenario, TrafficSpec
 from vavam_world.live.run import LiveSystem, drive_live
 
-# With make test-faults, not with every test run: two systems at once on two busy cores hand over a tick apart in about one run of four.
-pytestmark = [pytest.mark.ros, pytest.mark.slow, pytest.mark.faults_all]
+pytestmark = [pytest.mark.ros, pytest.mark.slow]
 STRAIGHT = Scenario(
     name="straight", map=MapSpec(kind="straight", lanes=2), route=RouteSpec(length_m=110.0), traffic=TrafficSpec(parked=0.0), cruise_mps=3.5, time_limit_s=22.0
 )

@@ -25,7 +25,8 @@ from vavam_world.sim.simulation import Simulation
 
 CONTROL_WAIT_S = 1.0  # the bridge's, with synchronous_mode_wait_for_vehicle_control_command
 BEHIND_EVERY_S = 5.0
-GATE_WAIT_S = 10.0  # diagnostics come once a second, and a busy machine takes its time
+GATE_WAIT_S, GATE_WAIT_AGAIN_S = 10.0, 1.0  # of wall time, with the clock standing: diagnostics come once a second, and a busy machine takes its time
+HAND_OVER_EVERY_TICKS = 10  # where the gate was not armed in that time it is asked again: not at each tick, so that two runs seldom differ by it
 PRIME_WAIT_S = 5.0  # what the nodes say to each other while they still find each other may be lost for good, and the expert drives: longer is in vain
 REPEAT_AFTER_S = 1.0  # then after 3, 9, 27 s
 
@@ -63,12 +64,12 @@ class Run:
         self._autopilot: Autopilot | None = None
         factor = self._p.number("real_time_factor")
         self._priming = self._p.number("prime_s") > 0.0
-        self._gate_had_time = False
+        self._hand_over_tick, self._paced = 0, True
         self._pace = Pace(factor if factor >= 0.0 else 0.0 if node.lock_step else 1.0)
         self._patience = Patience(self._p.number("answer_timeout_s"))
         self.recording = Recording(self.sim.state)
         self.finished, self.detail = "interrupted", ""
-        self.timeouts = self.repeats = 0
+        self.timeouts = self.repeats = self._disturbed_ticks = 0
         self._waited_s = self._worst_wait_s = 0.0
         self._began = time.monotonic()
         self._next_behind_s = 0.0
@@ -140,16 +141,21 @@ class Run:
 
     def _tick(self) -> None:
         node, state = self._node, self.sim.state
-        if self._priming and state.tick * TICK_S >= self._p.number("prime_s") and self._gate_ready():
-            self._priming = False
-            node.prime(False)
+        if self._priming and state.tick * TICK_S >= self._p.number("prime_s") and state.tick >= self._hand_over_tick:
+            if self._gate_ready():
+                self._priming = False
+                node.prime(False)
+            self._hand_over_tick = state.tick + HAND_OVER_EVERY_TICKS
         self._heard = node.begin_tick(state.tick, state.stamp_ns)
         node.outbox.begin(state.tick)
         node.say_status(node.run_state.running)
         node.send("clock", messages.clock(state.stamp_ns))
         self._send_vehicle(state)
         if node.lock_step:
+            if self._priming:
+                self._pace_prime(state.stamp_ns)
             self._await("control")
+            self._note_gate()
         self._send_pictures(state)
         if node.lock_step:
             self._await("plan")
@@ -157,15 +163,31 @@ class Run:
             self._await_any_control()
 
     def _gate_ready(self) -> bool:
-        """Whether the driving can be handed over. The gate gets some wall time, once; if that is not enough, the expert drives on until it is armed."""
-        node, end = self._node, time.monotonic() + (0.0 if self._gate_had_time else GATE_WAIT_S)
-        self._gate_had_time = True
+        """Whether the driving can be handed over: the gate is armed, and what it passes answers the newest odometry, so that nobody is a tick behind.
+
+        The clock stands meanwhile. If the time is not enough the expert drives on."""
+        node = self._node
         if not self._p.text("gate_state_topic"):
             return True
+        end = time.monotonic() + (GATE_WAIT_AGAIN_S if self._hand_over_tick else GATE_WAIT_S)
         with node.changed:
-            while not node.extras.gate_active and node.alive() and (left_s := end - time.monotonic()) > 0.0:
+            while not (ready := node.extras.gate_passes(node.stamp_ns)) and node.alive() and (left_s := end - time.monotonic()) > 0.0:
                 node.changed.wait(min(WAIT_SLICE_S, left_s))
-            return node.extras.gate_active
+            return ready
+
+    def _pace_prime(self, odometry_ns: int) -> None:
+        """While the expert drives no control is owed, but once the chain answers, no tick comes before it has answered the last: a chain that lags
+        would be handed a vehicle that is some ticks ahead of it."""
+        node, end = self._node, time.monotonic() + PRIME_WAIT_S
+        with node.changed:
+            while self._paced and node.extras.lags(odometry_ns) and node.alive():
+                node.changed.wait(min(WAIT_SLICE_S, max(end - time.monotonic(), 0.0)))
+                self._paced = time.monotonic() < end  # in vain once: not again
+
+    def _note_gate(self) -> None:
+        """Count the ticks that the model had to drive and the gate did not simply pass. In these, wall time (a heartbeat) may have had its say."""
+        if not self._priming and self._p.text("gate_state_topic") and not self._node.extras.gate_active:
+            self._disturbed_ticks += 1
 
     def _send_vehicle(self, state: WorldState) -> None:
         node = self._node
@@ -290,6 +312,7 @@ class Run:
             "waited_s": round(self._waited_s, 3),
             "worst_wait_s": round(self._worst_wait_s, 3),
             "behind_s": round(self._pace.behind_s, 3),
+            "gate_not_active_ticks": self._disturbed_ticks,
             "outgoing": self._node.outbox.counts,
             "trace": trace.name,
         }

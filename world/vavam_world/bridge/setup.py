@@ -77,6 +77,7 @@ def awaits_of(p: Parameters | None, objects: Objects, start_ns: int) -> Awaits:
         tokens=bool(p.text("tokens_topic")),
         samples=bool(p.text("samples_topic")),
         followed=bool(p.text("followed_topic")),
+        gated=bool(p.text("path_seen_topic")),
         control=rule,
         tokenize_rate_hz=p.number("tokenize_rate_hz"),
         plan_rate_hz=p.number("plan_rate_hz"),

@@ -14,7 +14,8 @@ from typing import Literal
 from vavam_ros.core.contracts import NS_PER_S, ConfigError
 from vavam_ros.core.history.pacing import RateGate
 
-Answer = Literal["tokens", "samples", "followed", "control"]
+Answer = Literal["tokens", "samples", "followed", "gated", "control"]
+PATH_ANSWERS: tuple[Answer, ...] = ("followed", "gated")
 ControlRule = Literal["stamped", "any", "none"]
 
 
@@ -25,6 +26,7 @@ class Awaits:
     tokens: bool = False
     samples: bool = False
     followed: bool = False
+    gated: bool = False
     control: ControlRule = "none"
     tokenize_rate_hz: float = 2.0
     plan_rate_hz: float = 2.0
@@ -67,7 +69,7 @@ class Lockstep:
         if self.awaits.tokens:
             self._due.add(("tokens", stamp_ns))
         if planned and stamp_ns >= self.awaits.plans_from_ns:
-            self._due |= {(what, stamp_ns) for what in ("samples", "followed") if getattr(self.awaits, what)}
+            self._due |= {(what, stamp_ns) for what in ("samples", *PATH_ANSWERS) if getattr(self.awaits, what)}
         self._due -= self._early
 
     def tokens_came(self, stamp_ns: int) -> None:
@@ -78,7 +80,12 @@ class Lockstep:
         """TrajectorySamples came. An invalid plan is not followed, and so not acknowledged, unless the planner publishes such."""
         self._came("samples", stamp_ns)
         if not valid and not self.awaits.followed_when_invalid:
-            self._came("followed", stamp_ns)
+            for what in PATH_ANSWERS:
+                self._came(what, stamp_ns)
+
+    def gated_came(self, stamp_ns: int) -> None:
+        """The gate has seen a path."""
+        self._came("gated", stamp_ns)
 
     def followed_came(self, stamp_ns: int) -> None:
         """The follower has taken a path in."""

@@ -36,7 +36,7 @@ from vavam_world.bridge.qos import TOPICS
 from vavam_world.bridge.run_state import RunState
 from vavam_world.bridge.setup import awaits_of, check_result_file, choose_objects, read_scenario
 from vavam_world.bridge.stamps import stamp_ns
-from vavam_world.bridge.sync import Answer, Lockstep
+from vavam_world.bridge.sync import PATH_ANSWERS, Answer, Lockstep
 from vavam_world.bridge.world_table import PARAMETERS
 from vavam_world.contracts import START_NS, Control, Scenario, Vehicle
 
@@ -132,7 +132,8 @@ class WorldNode(Node):
     def answer_topics(self) -> dict[Answer, str]:
         """Where each kind of answer is expected, fully resolved."""
         p = self.parameters
-        named: dict[Answer, str] = {"tokens": p.text("tokens_topic"), "samples": p.text("samples_topic"), "followed": p.text("followed_topic")}
+        kinds: dict[Answer, str] = {"tokens": "tokens_topic", "samples": "samples_topic", "followed": "followed_topic", "gated": "path_seen_topic"}
+        named = {what: p.text(name) for what, name in kinds.items()}
         topics: dict[Answer, str] = {what: self.resolve_topic_name(name) for what, name in named.items() if name}
         return topics | {"control": TOPICS["control"].full(self.role)}
 
@@ -199,7 +200,7 @@ class WorldNode(Node):
     def missing_peers(self) -> list[str]:
         """Who lock-step needs and is not there: publishers of the answers, subscribers to what they answer."""
         awaits, topics = self.lockstep.awaits, self.answer_topics()
-        wanted: list[Answer] = [what for what in ("tokens", "samples", "followed") if getattr(awaits, what)]
+        wanted: list[Answer] = [what for what in ("tokens", "samples", *PATH_ANSWERS) if getattr(awaits, what)]
         if awaits.control == "stamped":
             wanted.append("control")
         missing = [f"nobody publishes {topics[what]}" for what in wanted if not self.count_publishers(topics[what])]
@@ -218,6 +219,8 @@ class WorldNode(Node):
             self.get_logger().error(f"{'manual ' if manual else ''}control with NaN or infinity: not taken in, the one before stays", throttle_duration_sec=1.0)
             return
         with self.changed:
+            if not manual:
+                self.extras.control_came(stamp_ns(msg.header))
             if not manual and not self.controls.override and self.lockstep.awaits.control == "stamped" and self.lockstep.outstanding("control"):
                 if not self.lockstep.control_came(stamp_ns(msg.header)):
                     self._late = control

@@ -33,6 +33,8 @@ PARAMETERS = (
     Row(name="samples_topic", default="", description="Lock-step: TrajectorySamples awaited for each planned picture; empty: not awaited."),
     Row(name="followed_topic", default="", description="Path that the follower says it has taken in: kept as the run's plans, and in lock-step awaited for "
         "each planned picture; empty: neither."),
+    Row(name="path_seen_topic", default="", description="Headers of the paths that the gate says it has seen: in lock-step awaited like the follower's word; "
+        "empty: not awaited."),
     Row(name="followed_when_invalid", default=False, description="Lock-step: the planner's invalid_plan is publish, so that such plans are acknowledged too."),
     Row(
         name="await_control",
