@@ -147,6 +147,7 @@ def test_a_recording_goes_on_where_it_ended(tmp_path: Path, monkeypatch: pytest.
     config = RecordConfig(out=tmp_path, drives=4, seconds=8.0, workers=0, exclude=tuple(sorted(HELD_OUT)))
     manifest = record(config)
     assert done == [0, 1, 2, 3]
+    assert (manifest["backend"], manifest["rear_axle_x_m"], manifest["labels"]) == ("tiny", -1.4, None)
     assert manifest["totals"] | {"bytes": 0} == {
         "drives": 2,
         "left_out": 2,

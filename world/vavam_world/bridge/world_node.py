@@ -198,7 +198,9 @@ class WorldNode(Node):
                 publisher.wait_for_all_acked(Duration(seconds=left_s))
 
     def missing_peers(self) -> list[str]:
-        """Who lock-step needs and is not there: publishers of the answers, subscribers to what they answer."""
+        """Who lock-step needs and is not there: publishers of the answers, subscribers to what they answer. Nobody, once the end was asked for."""
+        if not self.alive():
+            return []
         awaits, topics = self.lockstep.awaits, self.answer_topics()
         wanted: list[Answer] = [what for what in ("tokens", "samples", *PATH_ANSWERS) if getattr(awaits, what)]
         if awaits.control == "stamped":

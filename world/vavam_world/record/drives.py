@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vavam_ros.core.contracts import ConfigError, InputError
-from vavam_world.contracts import TICK_S, WORLD_CAMERA, Backend, Scenario
+from vavam_world.contracts import LABELS, TICK_S, WORLD_CAMERA, Backend, Scenario, Vehicle
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
 from vavam_world.record import bag
@@ -132,7 +132,7 @@ def record(config: RecordConfig) -> dict[str, Any]:
     other ends with an error, WorldError where nothing can be drawn."""
     config.out.mkdir(parents=True, exist_ok=True)
     known = _known(config)
-    open_pipe(config.backend)
+    backend, _ = open_pipe(config.backend)
     for left in config.out.glob("*.partial*"):  # of processes that were killed
         shutil.rmtree(left) if left.is_dir() else left.unlink()
     if known:
@@ -152,10 +152,10 @@ def record(config: RecordConfig) -> dict[str, Any]:
                 in_a_row = 0
                 known[job.index] = asdict(result)
                 bar.update(round(result.seconds) if result.file else 0)
-            _write(config, known)
+            _write(config, known, backend)
             if in_a_row == LOST_IN_A_ROW:
                 raise InputError(f"recording: {in_a_row} drives in a row ended with an error, the last by {result}: put that right and start again")
-    manifest = _write(config, known)
+    manifest = _write(config, known, backend)
     took = time.monotonic() - started
     new = _seconds(known) - before
     if new > 0.0:
@@ -216,7 +216,7 @@ def _known(config: RecordConfig) -> dict[int, dict[str, Any]]:
     return whole
 
 
-def _write(config: RecordConfig, known: dict[int, dict[str, Any]]) -> dict[str, Any]:
+def _write(config: RecordConfig, known: dict[int, dict[str, Any]], backend: str) -> dict[str, Any]:
     drives = [known[i] for i in sorted(known)]
     kept = [d for d in drives if d["file"] is not None]
     ends: dict[str, int] = {}
@@ -227,6 +227,9 @@ def _write(config: RecordConfig, known: dict[int, dict[str, Any]]) -> dict[str, 
         "licence": LICENCE,
         "content": config.content,
         "camera": asdict(WORLD_CAMERA),
+        "backend": backend,  # of the drives recorded last; pictures differ between backends
+        "rear_axle_x_m": -Vehicle().actor_origin_x_m,  # in the frame of the odometry
+        "labels": dict(enumerate(LABELS)) if config.labels else None,
         "versions": versions(),
         "totals": {
             "drives": len(kept),
