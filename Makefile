@@ -8,19 +8,24 @@ ARGS ?=
 BOOT := $(firstword $(PYTHON) $(shell command -v python3 2>/dev/null) python3)
 SETUP := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH $(BOOT) pip_ros/setup_env.py $(if $(PYTHON),--python $(PYTHON)) --torch $(TORCH)
 PY := .venv/bin/python
+TRAINING_PY := .venv-training/bin/python
 # A Python of one environment leaves variables that break another's, so every call starts without them.
 RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
 DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench and not faults_all
 
-.PHONY: help setup setup-jazzy demo demo-replay drive test test-kilted test-jazzy check bench test-colcon test-real-ros test-gpu test-faults test-all doctor clean
+.PHONY: help setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-jazzy test-training check bench test-colcon test-real-ros test-gpu test-faults test-all doctor clean
 help:
-	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay test-colcon test-real-ros test-gpu test-faults test-all"
+	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay setup-training test-training test-colcon test-real-ros test-gpu test-faults test-all"
 
 setup:
 	@$(SETUP) --venv .venv --distro kilted
 
 setup-jazzy:
 	@$(SETUP) --venv .venv-jazzy --distro jazzy
+
+# The training workspace: an environment of its own, without ROS.
+setup-training:
+	@env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH $(BOOT) training/setup_training.py $(if $(PYTHON),--python $(PYTHON)) --torch $(if $(filter system,$(TORCH)),system,pinned)
 
 # A drive through live nodes in the built-in world, its video and its report. Arguments: make demo ARGS="--help"
 demo: setup
@@ -34,7 +39,7 @@ demo-replay: setup
 drive: setup
 	$(RUN) .venv/bin/world drive $(ARGS)
 
-test: test-kilted test-jazzy
+test: test-kilted test-jazzy test-training
 
 test-kilted: setup
 	@mkdir -p out
@@ -47,10 +52,15 @@ test-jazzy: setup-jazzy
 	$(RUN) .venv-jazzy/bin/python -m pytest -m "smoke and ($(DEFAULT_MARKS))" --junitxml=out/junit-jazzy.xml -p no:cacheprovider test/nodes
 	@$(RUN) .venv-jazzy/bin/python test/require_ran.py out/junit-jazzy.xml nodes
 
-check: setup
+# The training workspace, in its own environment: everything but what needs a GPU.
+test-training: setup-training
+	$(RUN) $(TRAINING_PY) -m pytest -m "$(DEFAULT_MARKS)" -p no:cacheprovider training/test $(ARGS)
+
+check: setup setup-training
 	$(RUN) $(PY) -m ruff check .
 	$(RUN) $(PY) -m ruff format --check pip_ros/*.py setup.py test/*.py
 	$(RUN) $(PY) -m mypy
+	$(RUN) $(TRAINING_PY) -m mypy --config-file training/mypy.ini
 	$(RUN) $(PY) -m pytest -q -m "drift or imports" test
 
 bench: setup
@@ -79,4 +89,4 @@ doctor: setup
 
 clean:
 	rm -rf build install log out dist .pytest_cache .mypy_cache .ruff_cache *.egg-info
-	@echo "kept: .venv .venv-jazzy .venv-colcon (remove them by hand for a set-up from nothing)"
+	@echo "kept: .venv .venv-jazzy .venv-training .venv-colcon (remove them by hand for a set-up from nothing)"

@@ -87,15 +87,37 @@ def test_folder_imports_only_downwards(folder: str) -> None:
 SPEAKS_ROS = ("bridge", "faults", "cli")  # folders of the world that may import the nodes' helpers
 
 
-def test_training_and_world_import_nothing_of_the_nodes() -> None:
+def test_world_imports_nothing_of_the_nodes() -> None:
     """Except where the world speaks ROS itself: its bridge, its faults, its command line; and in the world's tests."""
-    for folder in ("training", "world"):
-        for path in (ROOT / folder).rglob("*.py"):
-            parts = path.relative_to(ROOT).parts
-            if parts[0] == "world" and (parts[1] == "test" or parts[2] in SPEAKS_ROS):
-                continue
-            for name in imports(path):
-                assert not name.startswith(("vavam_ros.nodes", "vavam_ros.cli")), f"{path.relative_to(ROOT)} imports {name}"
+    for path in (ROOT / "world").rglob("*.py"):
+        parts = path.relative_to(ROOT).parts
+        if parts[1] == "test" or parts[2] in SPEAKS_ROS:
+            continue
+        for name in imports(path):
+            assert not name.startswith(("vavam_ros.nodes", "vavam_ros.cli")), f"{path.relative_to(ROOT)} imports {name}"
+
+
+TRAINING_MAY_IMPORT = ("vavam_ros.core", "vavam_ros.bags", "vavam_ros.replay", "vavam_ros.cli.main")
+
+
+def test_training_imports_the_core_and_what_reads_bags() -> None:
+    """Nothing of ROS, of the nodes, of the world. Its tests may also call the offline commands."""
+    for path in (ROOT / "training").rglob("*.py"):
+        allowed = (*TRAINING_MAY_IMPORT, "vavam_ros.cli") if path.is_relative_to(ROOT / "training" / "test") else TRAINING_MAY_IMPORT
+        for name in imports(path):
+            top = name.split(".")[0]
+            assert top not in (*ROS, "vavam_world"), f"{path.relative_to(ROOT)} imports {name}"
+            if top == "vavam_ros" and name != "vavam_ros":
+                assert any(f"{name}.".startswith(f"{a}.") for a in allowed), f"{path.relative_to(ROOT)} imports {name}"
+
+
+def test_nothing_imports_the_training_workspace() -> None:
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).parts
+        if parts[0] in ("training", "out", "build") or any(p.startswith(".") for p in parts):
+            continue
+        for name in imports(path):
+            assert name.split(".")[0] not in ("vavam_training", "training"), f"{path.relative_to(ROOT)} imports {name}"
 
 
 def test_core_is_imported_without_ros() -> None:

@@ -148,6 +148,20 @@ def test_distributions_share_their_python_pins() -> None:
     assert {k: v for k, v in jazzy.items() if not k.startswith("ros-") and default.get(k) != v} == {}
 
 
+def test_training_workspace_shares_the_pins_and_pins_all_it_asks_for() -> None:
+    default, training = pins("default"), pins("training")
+    assert {k: v for k, v in training.items() if k in default and not v <= default[k]} == {}
+    text = (ROOT / "training" / "pyproject.toml").read_text(encoding="utf-8")
+    found = re.search(r"^dependencies = \[(.*?)\]$", text, re.MULTILINE | re.DOTALL)
+    assert found
+    asked = {re.split(r"[>=<]", r)[0].lower() for r in re.findall(r'"([^"]+)"', found[1])} - {"vavam_ros"}
+    assert asked | set(pip_requirements()) <= set(training)
+    names = {**PIP_OF_MODULE, "PIL": "pillow", "sklearn": "scikit-learn", "imageio_ffmpeg": "imageio-ffmpeg"}
+    for module, path in imported_modules(ROOT / "training" / "vavam_training").items():
+        if module not in sys.stdlib_module_names and module not in ("vavam_ros", "vavam_training", ""):
+            assert names.get(module, module).lower() in asked | set(pip_requirements()), f"{path.relative_to(ROOT)} imports {module}: training/pyproject.toml"
+
+
 def test_humble_recipe_stays_on_numpy_1() -> None:
     assert all(v.startswith("1.") for v in pins("humble")["numpy"])
 

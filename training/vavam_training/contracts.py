@@ -139,8 +139,8 @@ class Batch:
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device, copied without waiting where it can."""
-        move = {name: value.to(device, non_blocking=True) for name in ("tokens", "source", "positions_m", "command", "images") if (value := getattr(self, name)) is not None}
-        return Batch(**move)
+        names = ("tokens", "source", "positions_m", "command", "images")
+        return Batch(**{name: value.to(device, non_blocking=True) for name in names if (value := getattr(self, name)) is not None})
 
 
 # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
