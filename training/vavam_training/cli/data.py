@@ -1,0 +1,191 @@
+"""`vavam-train data`: raw drives to token sets (import), and whether a set is whole (verify)."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import yaml
+
+from vavam_ros.core.camera import CANONICAL_CAMERAS, CanonicalCamera
+from vavam_training.contracts import DataError, Domain
+from vavam_training.dataset import Manifest
+from vavam_training.sources import KINDS
+from vavam_training.sources.rosbag import TokensFrom
+
+ACTIONS = ("import", "verify")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of `vavam-train data`."""
+    parser.add_argument("action", choices=ACTIONS, help="import: drives → token set; verify: compare a set with its hashes")
+    parser.add_argument("--path", required=True, help="import: where the drives are; verify: the set, a folder or an address that fsspec knows")
+    parser.add_argument("--source", choices=sorted(KINDS), default="rosbag", help="what kind of drives (default %(default)s)")
+    parser.add_argument("--out", type=Path, help="folder of the set; an import that was interrupted goes on there")
+    parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="tokenizer or model directory; not needed where tokens were recorded")
+    cameras = ", ".join(CANONICAL_CAMERAS)
+    parser.add_argument("--camera", metavar="NAME|FILE", help=f"canonical camera: a YAML file, or one of {cameras} (default: the model directory's)")
+    parser.add_argument("--name", help="of the set (default: the name of its folder)")
+    parser.add_argument("--licence", help="of the drives; needed unless they state one")
+    parser.add_argument("--domain", choices=get_args(Domain), help="where the pictures come from (default: as the source says)")
+    parser.add_argument("--skip-bad", action="store_true", help="list drives that cannot be used in the manifest, and go on")
+    parser.add_argument("--device", default="cpu", help="that encodes (default %(default)s); cuda: with torchrun, one GPU a process")
+    parser.add_argument("--batch", type=int, default=32, help="pictures encoded together (default %(default)s)")
+    parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="further options of the source, by their names there")
+    bags = parser.add_argument_group("bags")
+    bags.add_argument("--tokens", choices=get_args(TokensFrom), help="recorded FrameTokens or pictures (default: FrameTokens where they are of this tokenizer)")
+    bags.add_argument("--rear-axle-x", type=float, metavar="M", help="x of the rear axle in the odometry's frame (default: as recorded, else 0; world: -1.4)")
+    bags.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
+    for topic in ("image", "odometry", "camera-info", "command"):
+        bags.add_argument(f"--{topic}-topic", help="where several could be meant")
+
+
+def run(args: argparse.Namespace) -> int:
+    """0 when all went well. Raises VavamError."""
+    return _import(args) if args.action == "import" else _verify(args)
+
+
+def _verify(args: argparse.Namespace) -> int:
+    from vavam_training.dataset import TokenDataset
+
+    dataset = TokenDataset.open(args.path)
+    dataset.verify()
+    print(f"{args.path}: whole. {_totals(dataset.manifest)}")
+    for skipped in dataset.manifest.skipped:
+        print(f"  skipped {skipped.what}: {skipped.why}")
+    return 0
+
+
+def _totals(m: Manifest) -> str:
+    return f"{len(m.drives)} drives, {m.frames} frames, {m.hours:.2f} h, {len(m.skipped)} skipped, digest {m.digest}"
+
+
+def _import(args: argparse.Namespace) -> int:
+    import torch
+
+    from vavam_training.sources import open_source
+    from vavam_training.tokenizing.encode import DriveEncoder
+    from vavam_training.tokenizing.importing import import_drives
+    from vavam_training.tokenizing.share import Share
+
+    if args.out is None:
+        raise DataError("data import: where to? Give --out DIR")
+    share = Share.from_environment()
+    device = torch.device(f"cuda:{share.local_rank}" if args.device == "cuda" else args.device)
+    meaning = _meaning(args, device)
+    options = _options(args)
+    if args.source == "rosbag":
+        options.setdefault("tokenizer_id", meaning.tokenizer_id)
+    source = open_source(args.source, args.path, **options)
+    if meaning.tokenizer is None:
+        meaning = _recorded(source)
+    licence = args.licence or source.licence
+    if not licence:
+        raise DataError(f"the licence of {args.path} is not known: give --licence; what is trained on these drives inherits it")
+    encoder = DriveEncoder(meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=args.batch)
+    with _writer(args, source.name, licence, args.domain or source.domain, meaning) as writer:
+        done = import_drives(source, encoder, writer, share, skip_bad=args.skip_bad)
+    share.leave()
+    if done.manifest is not None:
+        print(f"{args.out}: {_totals(done.manifest)}")
+        print(f"this process: {done.drives} drives, {done.frames} frames in {done.seconds:.1f} s, {done.frames / max(done.seconds, 1e-9):.1f} frames/s")
+    return 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Meaning:
+    """What the tokens of a set mean."""
+
+    tokenizer: Any  # VQ16; None: only recorded tokens can be taken
+    tokenizer_id: str
+    spec: dict[str, Any]
+    grid_hw: tuple[int, int]
+    codebook_size: int
+    camera: CanonicalCamera | None
+
+
+def _meaning(args: argparse.Namespace, device: Any) -> _Meaning:
+    camera = _camera(args.camera) if args.camera else None
+    if args.tokenizer is None:
+        return _Meaning(tokenizer=None, tokenizer_id="", spec={}, grid_hw=(0, 0), codebook_size=0, camera=camera)
+    from vavam_ros.core.artifact.directory import load_tokenizer
+    from vavam_ros.core.artifact.model_card import CARD_FILE, read_card
+
+    if (args.tokenizer / CARD_FILE).is_file():
+        tokenizer: Any = load_tokenizer(args.tokenizer, device)
+        camera = camera or CanonicalCamera.from_dict(read_card(args.tokenizer).canonical_camera)
+    else:
+        loading = importlib.import_module("vavam_training.tokenizing.load")
+        tokenizer = loading.load_tokenizer_dir(args.tokenizer).to(device)
+    return _Meaning(
+        tokenizer=tokenizer.eval(),
+        tokenizer_id=tokenizer.tokenizer_id,
+        spec=tokenizer.spec.to_dict(),
+        grid_hw=tokenizer.spec.grid_hw,
+        codebook_size=tokenizer.codebook_size,
+        camera=camera,
+    )
+
+
+def _recorded(source: Any) -> _Meaning:
+    """As the first recorded tokens are. Without a tokenizer there is nothing else to tell what they mean."""
+    drives = source.drives()
+    frame = next((f for d in drives[:1] for f in source.frames(d)), None)
+    source.skipped.clear()
+    if frame is None or frame.tokens is None or not drives[0].tokenizer_id:
+        raise DataError(f"{source.name}: no recorded tokens that name their tokenizer: give the tokenizer that encodes the pictures (--tokenizer DIR)")
+    h, w = frame.tokens.shape
+    return _Meaning(tokenizer=None, tokenizer_id=drives[0].tokenizer_id, spec={}, grid_hw=(h, w), codebook_size=65536, camera=None)
+
+
+def _camera(choice: str) -> CanonicalCamera:
+    if choice in CANONICAL_CAMERAS:
+        return CANONICAL_CAMERAS[choice]
+    path = Path(choice)
+    if not path.is_file():
+        raise DataError(f"--camera: got {choice!r}, expected a YAML file or one of {', '.join(CANONICAL_CAMERAS)}")
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: {error}; expected the YAML of a canonical camera") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: got {type(content).__name__}, expected the keys of a canonical camera (name, width, height, fx, fy, cx, cy, mount)")
+    return CanonicalCamera.from_dict(content)
+
+
+def _options(args: argparse.Namespace) -> dict[str, Any]:
+    """Options of the source: those that were given."""
+    options: dict[str, Any] = {}
+    for text in args.option:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise DataError(f"--option: got {text!r}, expected NAME=VALUE")
+        options[name.replace("-", "_")] = yaml.safe_load(value)
+    if args.source == "rosbag":
+        topics = ("image_topic", "odometry_topic", "camera_info_topic", "command_topic")
+        own = {"tokens": args.tokens, "rear_axle_x_m": args.rear_axle_x, "rate_hz": args.rate_hz, **{t: getattr(args, t) for t in topics}}
+        options |= {name: value for name, value in own.items() if value is not None}
+        options["skip_bad"] = args.skip_bad
+    return options
+
+
+def _writer(args: argparse.Namespace, source: str, licence: str, domain: Domain, meaning: _Meaning) -> Any:
+    from vavam_training.dataset import TokenWriter
+    from vavam_training.revision import git_revision
+
+    return TokenWriter(
+        args.out,
+        name=args.name or args.out.name,
+        source=source,
+        licence=licence,
+        domain=domain,
+        tokenizer_id=meaning.tokenizer_id,
+        tokenizer=meaning.spec,
+        canonical_camera=meaning.camera.to_dict() if meaning.camera else {},
+        grid_hw=meaning.grid_hw,
+        codebook_size=meaning.codebook_size,
+        git_revision=git_revision(),
+    )
