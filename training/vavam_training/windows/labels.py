@@ -1,0 +1,94 @@
+"""What is learned from a window: where the vehicle is at each waypoint after each frame, and the command that fits.
+
+Positions lie in the ego frame of their own frame (x forward, y left), metres. Only x and y of the difference count, turned by the whole inverse rotation, as in
+VaVAM's data (arXiv 2502.15672; valeoai/VideoActionModel, ego trajectory data set).
+
+# vs upstream: positions are interpolated at the exact times of the waypoints; there the nearest recorded row is taken, which is the same at regular rates.
+
+Shape letters: n frames of a drive · M windows · T context frames · H waypoints.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from vavam_ros.core.contracts import F32, F64, NS_PER_S, Command, InputError
+from vavam_training.contracts import I64, NO_COMMAND, DriveRows
+
+if TYPE_CHECKING:
+    from vavam_training.windows.windows import WindowSpec
+
+LATERAL_M = 2.0  # further to the side than this is a turn
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rule:
+    """Where the command is read off: `horizon_s` ahead in time, or `rows` recorded rows ahead, or not at all (`recorded`)."""
+
+    horizon_s: float = 0.0
+    rows: int = 0
+    recorded: bool = False
+
+
+RULES: dict[str, Rule] = {
+    "horizon_3s": Rule(horizon_s=3.0),
+    # The reference looks six rows ahead, whatever their rate: 3 s in nuScenes (2 Hz), 0.6 s in nuPlan (10 Hz), where nearly all becomes straight on.
+    "reference": Rule(rows=6),
+    "recorded": Rule(recorded=True),
+}
+
+
+def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:
+    """index (M, T) of `window_starts` → positions (M, T, H, 2) float32 and commands (M, T) int64.
+
+    Raises InputError where the rule is `recorded` and a window has a frame without a command."""
+    stamps = rows.stamp_ns[index]  # (M, T)
+    steps_ns = np.round(np.arange(1, spec.horizon + 1) * spec.waypoint_dt_s * NS_PER_S).astype(np.int64)
+    inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
+    here = rows.position_m[index]
+    positions = _in_ego(inverse, here, _positions_at(rows, stamps[..., None] + steps_ns))
+    return positions.astype(np.float32), _commands(rows, index, inverse, here, RULES[spec.command_rule])
+
+
+def _commands(rows: DriveRows, index: I64, inverse: F64, here: F64, rule: Rule) -> I64:
+    if rule.recorded:
+        found = rows.command[index].astype(np.int64)
+        if (found == NO_COMMAND).any():
+            raise InputError(f"drive {rows.name!r}: frames without a recorded command; expected one for each, or another command_rule than recorded")
+        return found
+    if rule.rows:
+        there = rows.position_m[np.minimum(index + rule.rows, len(rows.stamp_ns) - 1)]
+    else:
+        there = _positions_at(rows, rows.stamp_ns[index] + round(rule.horizon_s * NS_PER_S))
+    y_m = _in_ego(inverse, here, there[:, :, None])[:, :, 0, 1]
+    return np.where(y_m > LATERAL_M, Command.LEFT, np.where(y_m < -LATERAL_M, Command.RIGHT, Command.STRAIGHT)).astype(np.int64)
+
+
+def _positions_at(rows: DriveRows, stamps_ns: I64) -> F64:
+    """(…, 3) positions in world, linear between rows; beyond the last row the last (within the tolerance of the window's end)."""
+    base = rows.stamp_ns[0]
+    at, known = (stamps_ns - base).astype(np.float64), (rows.stamp_ns - base).astype(np.float64)
+    return np.stack([np.interp(at, known, rows.position_m[:, axis]) for axis in range(3)], axis=-1)
+
+
+def _in_ego(inverse: F64, here: F64, there: F64) -> F64:
+    """inverse (M, T, 3, 3), here (M, T, 3), there (M, T, H, 3) → (M, T, H, 2): x and y of the difference, turned; z is left out before, as upstream does."""
+    difference = there - here[:, :, None]
+    difference[..., 2] = 0.0
+    turned: F64 = np.einsum("mtij,mthj->mthi", inverse, difference)
+    return turned[..., :2]
+
+
+def rotation_matrices(wxyz: F64) -> F64:
+    """(…, 4) quaternions, normalised here → (…, 3, 3)."""
+    q = np.asarray(wxyz, dtype=np.float64)
+    w, x, y, z = np.moveaxis(q / np.linalg.norm(q, axis=-1, keepdims=True), -1, 0)
+    m = np.stack([
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ], axis=-1)  # fmt: skip
+    return m.reshape(*q.shape[:-1], 3, 3)

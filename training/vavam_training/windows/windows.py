@@ -1,0 +1,112 @@
+"""Which frames of a drive make a window: T context frames on a time grid and, where labels are asked for, poses for H waypoints after each of them.
+
+Shape letters: n frames of a drive · M windows · T context frames · H waypoints.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from vavam_ros.core.contracts import NS_PER_S, ConfigError
+from vavam_ros.core.spec import ModelSpec
+from vavam_training.contracts import I64, DriveRows
+from vavam_training.windows.labels import RULES
+
+MAX_SPEED_MPS = 60.0  # faster between two frames, and 1 m more, is a pose that jumped
+JUMP_M = 1.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WindowSpec:
+    """The grid of a window. `labelled`: trajectories and commands are wanted, so poses must reach H waypoints beyond the newest frame."""
+
+    frames: int = 8
+    horizon: int = 6
+    frame_dt_s: float = 0.5
+    waypoint_dt_s: float = 0.5
+    tolerance_s: float = 0.06  # how far a frame may lie from its place on the grid
+    command_rule: str = "horizon_3s"
+    labelled: bool = True
+
+    def __post_init__(self) -> None:
+        if self.frames < 1 or self.horizon < 1:
+            raise ConfigError(f"window: got {self.frames} frames and {self.horizon} waypoints, expected one or more of each")
+        for name in ("frame_dt_s", "waypoint_dt_s", "tolerance_s"):
+            if not 0.0 < getattr(self, name) < math.inf:
+                raise ConfigError(f"window {name}: got {getattr(self, name)}, expected a positive number of seconds")
+        if self.tolerance_s >= self.frame_dt_s / 2:
+            raise ConfigError(f"window tolerance_s {self.tolerance_s} reaches the next place on the grid; expected less than half of frame_dt_s {self.frame_dt_s}")
+        if self.command_rule not in RULES:
+            raise ConfigError(f"window command_rule: got {self.command_rule!r}, expected one of {sorted(RULES)}")
+
+    @classmethod
+    def of(cls, spec: ModelSpec, *, labelled: bool, command_rule: str = "horizon_3s") -> WindowSpec:
+        """The windows that a model of these sizes reads."""
+        grid = {"frames": spec.video.frames, "horizon": spec.action.horizon, "frame_dt_s": spec.frame_dt_s, "waypoint_dt_s": spec.waypoint_dt_s}
+        return cls(**grid, labelled=labelled, command_rule=command_rule)  # type: ignore[arg-type]
+
+    @property
+    def future_s(self) -> float:
+        """How far poses must reach beyond a frame: waypoints, and where the command rule looks."""
+        return max(self.horizon * self.waypoint_dt_s, RULES[self.command_rule].horizon_s) if self.labelled else 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Windows:
+    """Windows of one drive, in the order of their oldest frame, and how many first frames gave none, by reason."""
+
+    index: I64  # (M, T) rows of the context frames, oldest first
+    left_out: dict[str, int]
+
+
+def window_starts(rows: DriveRows, spec: WindowSpec) -> I64:
+    """(M, T) rows of the frames of each window: one window for every frame that can be the oldest of one."""
+    return find_windows(rows, spec).index
+
+
+def find_windows(rows: DriveRows, spec: WindowSpec) -> Windows:
+    """As `window_starts`, with the count of what was left out and why. Nothing is left out without a reason here."""
+    n, stamps = len(rows.stamp_ns), rows.stamp_ns
+    if n == 0:
+        return Windows(index=np.zeros((0, spec.frames), np.int64), left_out={})
+    if spec.labelled and not rows.has_motion:
+        return Windows(index=np.zeros((0, spec.frames), np.int64), left_out={"no poses (video only)": n})
+    offsets_ns = np.round(np.arange(spec.frames) * spec.frame_dt_s * NS_PER_S).astype(np.int64)
+    targets = stamps[:, None] + offsets_ns  # (n, T)
+    index = _nearest(stamps, targets)
+    tolerance_ns = round(spec.tolerance_s * NS_PER_S)
+    reasons = np.full(n, "", dtype=object)
+    last_needed = targets[:, -1] + round(spec.future_s * NS_PER_S)
+    reasons[last_needed > stamps[-1] + tolerance_ns] = "the drive ends before the window does"
+    off = (np.abs(stamps[index] - targets) > tolerance_ns).any(axis=1)
+    reasons[(reasons == "") & off] = "a frame is missing on the grid"
+    if spec.labelled:
+        for reason, bad in _broken_steps(rows, spec):
+            counts = np.concatenate([[0], np.cumsum(bad)])  # bad[i]: between row i and i + 1
+            end = np.minimum(np.searchsorted(stamps, last_needed, side="left"), n - 1)
+            reasons[(reasons == "") & (counts[end] - counts[np.arange(n)] > 0)] = reason
+    left_out = {str(reason): int(np.sum(reasons == reason)) for reason in sorted(set(reasons)) if reason}
+    return Windows(index=index[reasons == ""], left_out=left_out)
+
+
+def _nearest(stamps: I64, targets: I64) -> I64:
+    """Row whose stamp is nearest to each target; the earlier of two equally near."""
+    right = np.clip(np.searchsorted(stamps, targets), 1, max(len(stamps) - 1, 1))
+    left = right - 1
+    if len(stamps) == 1:
+        return np.zeros_like(targets)
+    return np.where(targets - stamps[left] <= stamps[right] - targets, left, right).astype(np.int64)
+
+
+def _broken_steps(rows: DriveRows, spec: WindowSpec) -> list[tuple[str, np.ndarray]]:
+    """Between which rows poses cannot be interpolated: (n - 1,) masks with their reasons."""
+    dt_s = np.diff(rows.stamp_ns) / NS_PER_S
+    step_m = np.linalg.norm(np.diff(rows.position_m, axis=0), axis=1)
+    return [
+        ("a pose is missing", ~np.isfinite(step_m)),
+        ("the pose jumps", np.nan_to_num(step_m, nan=0.0) > MAX_SPEED_MPS * dt_s + JUMP_M),
+        ("poses have a gap", dt_s > spec.waypoint_dt_s + 2 * spec.tolerance_s),
+    ]
