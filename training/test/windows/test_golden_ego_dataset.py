@@ -25,7 +25,8 @@ def drives(name: str) -> list[tuple[int, DriveRows]]:
         n = len(of)
         rows = DriveRows(
             name=str(scene), source=name, stamp_ns=d[f"{name}.in.timestamp"][of] * 1000, tokens=np.zeros((n, 1, 1), np.uint16),
-            position_m=d[f"{name}.in.tran"][of], rotation_wxyz=d[f"{name}.in.rot"][of], speed_mps=np.full(n, np.nan, np.float32), command=np.full(n, -1, np.int8),
+            position_m=d[f"{name}.in.tran"][of], rotation_wxyz=d[f"{name}.in.rot"][of], speed_mps=np.full(n, np.nan, np.float32),
+            command=np.full(n, -1, np.int8),
         )  # fmt: skip
         out.append((int(at[0]), rows))
     return out
