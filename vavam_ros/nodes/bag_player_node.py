@@ -307,8 +307,7 @@ class BagPlayerNode(Node):
 def main(args: list[str] | None = None) -> int:
     """Entry point: 0 at the end of the bag or on interruption, 1 with a message when the bag cannot be played."""
     rclpy.init(args=args)
-    node = None
-    spinner = None
+    node = executor = spinner = None
     try:
         node = BagPlayerNode()
         executor = SingleThreadedExecutor()
@@ -325,9 +324,13 @@ def main(args: list[str] | None = None) -> int:
     finally:
         if node is not None:
             print(node.stats.line(), flush=True)
-        rclpy.try_shutdown()
+        if executor is not None:
+            executor.shutdown(timeout_sec=1.0)
         if spinner is not None:
             spinner.join(timeout=2.0)
+        if node is not None:
+            node.destroy_node()  # else the middleware's shared memory outlives the process
+        rclpy.try_shutdown()
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:

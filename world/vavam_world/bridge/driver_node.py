@@ -97,9 +97,11 @@ def _camera(info: CameraInfo) -> CameraSpec:
 def main(args: list[str] | None = None) -> int:
     """Entry point; returns the exit code."""
     rclpy.init(args=args)
+    node: DriverNode | None = None
     try:
+        node = DriverNode()
         executor = SingleThreadedExecutor()
-        executor.add_node(DriverNode())
+        executor.add_node(node)
         executor.spin()
     except VavamError as e:
         print(f"driver_node: {e}", file=sys.stderr, flush=True)
@@ -107,6 +109,8 @@ def main(args: list[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
+        if node is not None:
+            node.destroy_node()  # else the middleware's shared memory outlives the process
         rclpy.try_shutdown()
     return 0
 
