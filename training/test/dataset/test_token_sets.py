@@ -11,6 +11,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pytest
+
 from vavam_training.contracts import DataError, DriveRows, Skipped
 from vavam_training.dataset import Manifest, TokenDataset, TokenWriter
 

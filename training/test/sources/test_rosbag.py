@@ -8,14 +8,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from vavam_training.contracts import NO_COMMAND, DataError, Frame
-from vavam_training.sources import open_source
 
 from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.core.camera import CANONICAL_CAMERAS
 from vavam_ros.core.contracts import EgoPose, PoseQuality, TokenFrame
 from vavam_ros.core.geometry import planar_T
 from vavam_ros.replay import messages
+from vavam_training.contracts import NO_COMMAND, DataError, Frame
+from vavam_training.sources import open_source
 
 START_NS, AXLE_X_M = 1_000_000_000_000, -1.4
 Bag = Callable[..., Path]
@@ -59,6 +59,14 @@ def test_the_axle_is_taken_from_a_recordings_manifest(tmp_path: Path, make_bag: 
     assert wrong is not None
     assert right is not None
     assert np.linalg.norm(wrong - right) == pytest.approx(-AXLE_X_M, abs=1e-6)
+
+
+def test_a_mount_that_is_given_comes_before_the_recorded_one(tmp_path: Path, make_bag: Bag) -> None:
+    source = open_source("rosbag", make_bag(tmp_path / "bag"), licence="test", mount={"x_m": 0.5, "z_m": 2.0})
+    camera = source.drives()[0].camera
+    assert camera is not None
+    assert camera.T_ego_camera is not None
+    assert camera.T_ego_camera[:3, 3].tolist() == [0.5, 0.0, 2.0]
 
 
 def test_a_jump_of_the_pose_makes_two_drives(tmp_path: Path, make_bag: Bag) -> None:

@@ -13,16 +13,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from vavam_training.cli.main import main
-from vavam_training.contracts import DataError, DriveRef, Frame
-from vavam_training.dataset import TokenDataset
-from vavam_training.tokenizing.encode import DriveEncoder
-from vavam_training.tokenizing.share import Share
 
 from vavam_ros.bags import BagReader
 from vavam_ros.core.artifact.directory import load_tokenizer
 from vavam_ros.core.camera import CANONICAL_CAMERAS, CameraModel, ViewTransform, to_model_input
 from vavam_ros.replay import messages
+from vavam_training.cli.main import main
+from vavam_training.contracts import DataError, DriveRef, Frame
+from vavam_training.dataset import TokenDataset
+from vavam_training.tokenizing.encode import DriveEncoder
+from vavam_training.tokenizing.share import Share
 
 Bag = Callable[..., Path]
 

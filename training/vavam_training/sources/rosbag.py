@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from vavam_ros.bags import BagMessage, BagReader
-from vavam_ros.core.camera import CameraModel, Mount, choose_mount
+from vavam_ros.core.camera import CameraModel, Mount, choose_mount, mount_from_dict
 from vavam_ros.core.contracts import F64, BagError, CameraError, FrameError, InputError, VavamError
 from vavam_ros.core.history.pacing import RateGate
 from vavam_ros.replay import messages
@@ -70,22 +70,24 @@ class RosbagSource:
         odometry_topic: str | None = None,
         camera_info_topic: str | None = None,
         command_topic: str | None = None,
-        camera_yaml: Path | None = None,
-        mount: Mount | None = None,
+        camera_yaml: Path | str | None = None,
+        mount: Mount | Mapping[str, Any] | None = None,
         rear_axle_x_m: float | None = None,
         rate_hz: float = 0.0,
         tokens: TokensFrom = "auto",
         tokenizer_id: str = "",
         skip_bad: bool = False,
     ) -> None:
-        """`tokens`: take recorded FrameTokens, or the pictures; auto: the former where they are of `tokenizer_id`. `rate_hz`: 0 for every picture.
+        """`mount`: T_ego_camera before any other, or its keys as in a camera YAML. `rate_hz`: 0 for every picture. `tokens`: take recorded FrameTokens, or
+        the pictures; auto: the former where they are of `tokenizer_id` or there are no pictures.
 
         Raises DataError where there is no bag. A bag that cannot be used is a DataError too, or an entry of `skipped` with `skip_bad`."""
         self.path, self.skipped = path, list[Skipped]()
         self._bags = find_bags(path)
         self._choice = TopicChoice(image=image_topic, odometry=odometry_topic, camera_info=camera_info_topic, command=command_topic)
         self._yaml = CameraModel.from_yaml(camera_yaml) if camera_yaml is not None else None
-        self._mount, self._rear_axle_x_m, self._rate_hz = mount, rear_axle_x_m, rate_hz
+        self._mount = Mount.from_matrix(mount_from_dict(mount, "option mount")) if isinstance(mount, Mapping) else mount
+        self._rear_axle_x_m, self._rate_hz = rear_axle_x_m, rate_hz
         self._tokens, self._tokenizer_id, self._skip_bad = tokens, tokenizer_id, skip_bad
         of_world = _world_manifest(self._bags[0].parent)
         self.licence: str = licence or str(of_world.get("licence", ""))
