@@ -408,4 +408,23 @@ def test_every_value_is_of_a_parameter_that_its_node_declares(model: str) -> Non
     for extra in (given, {"world": "{}", "tokenize_rate_hz": "2", "plan_rate_hz": "2", "rear_axle_x_m": "-1.4"}):
         for process in system_carla({"model": model, **extra}).processes:
             declared = {row.name for row in own.get(process.name, ROWS)} | {"use_sim_time"}
-            assert set(process.parameters) <= declared, process.name
+            assert {name for name in process.parameters if not name.startswith("qos_overrides.")} <= declared, process.name
+
+
+def test_in_lock_step_no_input_can_be_lost(model: str) -> None:
+    def overrides(name: str, **given: str) -> dict[str, object]:
+        (process,) = (p for p in system_carla({"model": model, "composed": "true", **given}).processes if p.name == name)
+        return {key: value for key, value in process.parameters.items() if key.startswith("qos_overrides.")}
+
+    of_model = overrides("vavam_node", world="{}")
+    wanted = [f"qos_overrides.{topic}.subscription" for topic in _inputs_of(model)]
+    assert of_model == {f"{w}.{policy}": value for w in wanted for policy, value in (("reliability", "reliable"), ("depth", 50))}
+    assert set(overrides("path_follower_node", world="{}")) == {f"{w}.{policy}" for w in wanted if "odometry" in w for policy in ("reliability", "depth")}
+    assert overrides("vavam_node", world="{}", world_mode="free_running") == overrides("vavam_node") == {}
+
+
+def _inputs_of(model: str) -> list[str]:
+    """Resolved topics of picture, camera_info and odometry, as the model's node subscribes to them."""
+    (process,) = (p for p in system_carla({"model": model, "composed": "true", "world": "{}"}).processes if p.name == "vavam_node")
+    remapped = dict(process.remappings)
+    return [remapped[f"~/{name}"] for name in ("image", "camera_info", "odometry")]
