@@ -12,6 +12,7 @@ import hashlib
 import os
 import platform
 import re
+import subprocess
 import sys
 import tempfile
 import time
@@ -42,6 +43,16 @@ def pins(torch: str) -> str:
     return "\n".join(line for line in lines if torch == "pinned" or not re.match(r"torch[=<>]", line)) + "\n"
 
 
+def require_new_enough(python: str) -> None:
+    """The pinned libraries need Python 3.11; the package itself, ROS and the world go with 3.10."""
+    found = subprocess.run([python, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"], check=True, capture_output=True, text=True).stdout.strip()
+    if found == "3.10":
+        raise SystemExit(
+            f"error: the training workspace needs Python 3.11 or 3.12, {python} is {found}: name another (make setup-training PYTHON=python3.12). "
+            "Without the workspace: make test-kilted test-jazzy"
+        )
+
+
 def setup_key(python: str, torch: str) -> str:
     """Hash of everything that decides what the environment holds."""
     digest = hashlib.sha256(f"{torch} {platform.machine()} {os.path.realpath(python)} {ROOT}".encode())
@@ -59,6 +70,7 @@ def main() -> int:
     args = parser.parse_args()
     venv = args.venv.absolute()
     python = find_python(args.python)
+    require_new_enough(python)
     stamp = venv / "share" / "vavam_training" / "setup"
     key = setup_key(python, args.torch)
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == key:

@@ -15,7 +15,7 @@ import torch
 from vavam_ros.bags import BagWriter
 from vavam_ros.core.artifact.directory import random_artifact
 from vavam_ros.core.camera import CANONICAL_CAMERAS
-from vavam_ros.core.contracts import F64, Command, OdometrySample
+from vavam_ros.core.contracts import F64, Command, EgoPose, OdometrySample, PoseQuality, TokenFrame
 from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.spec import SMALL
 from vavam_ros.core.tokenizer.vq16 import TokenizerSpec
@@ -110,3 +110,37 @@ def make_bag() -> Callable[..., Path]:
     return write_bag
 
 
+def write_token_bag(path: Path, epochs: list[int]) -> Path:
+    """FrameTokens at 10 Hz of a car at 10 m/s; every token of frame i is i."""
+    with BagWriter(path) as writer:
+        writer.add_topic("/tokens", messages.FRAME_TOKENS)
+        for i, epoch in enumerate(epochs):
+            stamp = START_NS + i * 100_000_000
+            pose = EgoPose(
+                stamp_ns=stamp,
+                odom_frame_id="map",
+                T_odom_ego=planar_T(float(i), 2.0, 0.5),
+                linear_mps=np.array([10.0, 0.0, 0.0]),
+                angular_radps=np.zeros(3),
+                quality=PoseQuality.MEASURED,
+            )
+            frame = TokenFrame(
+                stamp_ns=stamp,
+                epoch=epoch,
+                camera_frame_id="camera",
+                tokens=np.full((2, 4), i, np.uint16),
+                codebook_size=32,
+                tokenizer_id="vq16-x",
+                camera_id="world_front",
+                canonical=True,
+                coverage=1.0,
+                pose=pose,
+            )
+            writer.write("/tokens", stamp, messages.frame_tokens(writer, frame, "ego"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def token_bag() -> Callable[..., Path]:
+    """`write_token_bag`, for tests in other folders."""
+    return write_token_bag

@@ -74,6 +74,7 @@ class DriveRef:
     has_motion: bool = True
     camera: CameraModel | None = None  # None: pictures are resized, not warped
     tokenizer_id: str = ""  # of recorded tokens
+    codebook_size: int = 0  # likewise; 0: unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

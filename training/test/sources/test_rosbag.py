@@ -11,9 +11,6 @@ import pytest
 
 from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.core.camera import CANONICAL_CAMERAS
-from vavam_ros.core.contracts import EgoPose, PoseQuality, TokenFrame
-from vavam_ros.core.geometry import planar_T
-from vavam_ros.replay import messages
 from vavam_training.contracts import NO_COMMAND, DataError, Frame
 from vavam_training.sources import open_source
 
@@ -114,37 +111,8 @@ def test_bags_of_one_name_in_two_folders_get_two_names(tmp_path: Path, make_bag:
     assert [d.name for d in open_source("rosbag", tmp_path, licence="test").drives()] == ["a-bag", "b-bag"]
 
 
-def write_token_bag(path: Path, epochs: list[int]) -> Path:
-    with BagWriter(path) as writer:
-        writer.add_topic("/tokens", messages.FRAME_TOKENS)
-        for i, epoch in enumerate(epochs):
-            stamp = START_NS + i * 100_000_000
-            pose = EgoPose(
-                stamp_ns=stamp,
-                odom_frame_id="map",
-                T_odom_ego=planar_T(float(i), 2.0, 0.5),
-                linear_mps=np.array([10.0, 0.0, 0.0]),
-                angular_radps=np.zeros(3),
-                quality=PoseQuality.MEASURED,
-            )
-            frame = TokenFrame(
-                stamp_ns=stamp,
-                epoch=epoch,
-                camera_frame_id="camera",
-                tokens=np.full((2, 4), i, np.uint16),
-                codebook_size=32,
-                tokenizer_id="vq16-x",
-                camera_id="world_front",
-                canonical=True,
-                coverage=1.0,
-                pose=pose,
-            )
-            writer.write("/tokens", stamp, messages.frame_tokens(writer, frame, "ego"))
-    return path
-
-
-def test_recorded_tokens_are_taken_as_they_are(tmp_path: Path) -> None:
-    source = open_source("rosbag", write_token_bag(tmp_path / "t.mcap", [1, 1, 1, 2, 2]), licence="test")
+def test_recorded_tokens_are_taken_as_they_are(tmp_path: Path, token_bag: Bag) -> None:
+    source = open_source("rosbag", token_bag(tmp_path / "t.mcap", [1, 1, 1, 2, 2]), licence="test")
     assert [(d.name, d.tokenizer_id) for d in source.drives()] == [("t", "vq16-x"), ("t+1", "vq16-x")]
     first, second = (list(source.frames(d)) for d in source.drives())
     assert [int(f.tokens[0, 0]) for f in (*first, *second) if f.tokens is not None] == [0, 1, 2, 3, 4]
@@ -154,8 +122,8 @@ def test_recorded_tokens_are_taken_as_they_are(tmp_path: Path) -> None:
     assert first[0].command == NO_COMMAND
 
 
-def test_tokens_of_another_tokenizer_give_way_to_pictures(tmp_path: Path, make_bag: Bag) -> None:
-    write_token_bag(tmp_path / "t.mcap", [1])
+def test_tokens_of_another_tokenizer_give_way_to_pictures(tmp_path: Path, make_bag: Bag, token_bag: Bag) -> None:
+    token_bag(tmp_path / "t.mcap", [1])
     both = tmp_path / "both.mcap"
     with BagReader(make_bag(tmp_path / "p.mcap")) as p, BagReader(tmp_path / "t.mcap") as t, BagWriter(both) as writer:
         for reader in (p, t):

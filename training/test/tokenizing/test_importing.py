@@ -136,6 +136,18 @@ def test_what_is_missing_is_asked_for(tmp_path: Path, bags: Path, model_dir: Pat
     assert not (tmp_path / "x").exists()
 
 
+def test_recorded_tokens_need_no_tokenizer(tmp_path: Path, token_bag: Callable[..., Path]) -> None:
+    (tmp_path / "bags").mkdir()
+    token_bag(tmp_path / "bags" / "t.mcap", [1, 1, 2])
+    (tmp_path / "bags" / "broken.mcap").write_bytes(b"no bag")
+    assert main(["data", "import", "--path", str(tmp_path / "bags"), "--out", str(tmp_path / "set"), "--licence", "test", "--skip-bad"]) == 0
+    dataset = TokenDataset.open(tmp_path / "set")
+    assert (dataset.manifest.tokenizer_id, dataset.manifest.grid_hw, dataset.manifest.codebook_size) == ("vq16-x", (2, 4), 32)
+    assert dataset.drive_lengths == (2, 1)
+    assert [s.what for s in dataset.manifest.skipped] == ["broken"]
+    assert dataset.rows(1).tokens.tolist() == [[[2] * 4] * 2]
+
+
 def test_encoder_refuses_what_it_cannot_label(model_dir: Path) -> None:
     tokenizer = load_tokenizer(model_dir, "cpu")
     encoder = DriveEncoder(tokenizer, CANONICAL_CAMERAS["world_front"], tokenizer_id=tokenizer.tokenizer_id, device=torch.device("cpu"))

@@ -133,12 +133,13 @@ def _meaning(args: argparse.Namespace, device: Any) -> _Meaning:
 def _recorded(source: Any) -> _Meaning:
     """As the first recorded tokens are. Without a tokenizer there is nothing else to tell what they mean."""
     drives = source.drives()
+    known = len(source.skipped)
     frame = next((f for d in drives[:1] for f in source.frames(d)), None)
-    source.skipped.clear()
-    if frame is None or frame.tokens is None or not drives[0].tokenizer_id:
+    del source.skipped[known:]  # it will be read again
+    if frame is None or frame.tokens is None or not drives[0].tokenizer_id or not drives[0].codebook_size:
         raise DataError(f"{source.name}: no recorded tokens that name their tokenizer: give the tokenizer that encodes the pictures (--tokenizer DIR)")
     h, w = frame.tokens.shape
-    return _Meaning(tokenizer=None, tokenizer_id=drives[0].tokenizer_id, spec={}, grid_hw=(h, w), codebook_size=65536, camera=None)
+    return _Meaning(tokenizer=None, tokenizer_id=drives[0].tokenizer_id, spec={}, grid_hw=(h, w), codebook_size=drives[0].codebook_size, camera=None)
 
 
 def _camera(choice: str) -> CanonicalCamera:

@@ -134,18 +134,18 @@ class RosbagSource:
             recorded = self._recorded_tokens(reader)
             if recorded is not None:
                 spans, expected = drives_of_tokens(reader, recorded), reader.topics[recorded].count
-                camera, tokenizer_id = None, self._id_of_tokens(reader, recorded)
+                camera, (tokenizer_id, codes) = None, self._meaning_of_tokens(reader, recorded)
             else:
                 inputs = find_inputs(reader, self._with_image(reader))
                 spans, expected = drives_of_odometry(reader, inputs, self._axle(reader)), inputs.image.count
-                camera, tokenizer_id = self._camera(reader, inputs), ""
+                camera, tokenizer_id, codes = self._camera(reader, inputs), "", 0
         total = sum(end - start for start, end in spans) or 1
         refs = []
         for i, (start, end) in enumerate(spans):
             full = name if i == 0 else f"{name}+{i}"
             self._parts[full] = _Part(bag=bag, start_ns=start, end_ns=end, recorded_tokens=recorded is not None)
             share = max(1, round(expected * (end - start) / total))
-            refs.append(DriveRef(name=full, frames_expected=share, camera=camera, tokenizer_id=tokenizer_id))
+            refs.append(DriveRef(name=full, frames_expected=share, camera=camera, tokenizer_id=tokenizer_id, codebook_size=codes))
         return refs
 
     def _recorded_tokens(self, reader: BagReader) -> str | None:
@@ -159,12 +159,14 @@ class RosbagSource:
             return None
         if self._tokens == "auto":
             pictures = any(t.type_name in IMAGE_KINDS and t.count for t in reader.topics.values())
-            if pictures and self._id_of_tokens(reader, topic.name) != self._tokenizer_id:
+            if pictures and self._meaning_of_tokens(reader, topic.name)[0] != self._tokenizer_id:
                 return None
         return topic.name
 
-    def _id_of_tokens(self, reader: BagReader, topic: str) -> str:
-        return str(reader.decode(next(reader.messages([topic]))).tokenizer_id)
+    def _meaning_of_tokens(self, reader: BagReader, topic: str) -> tuple[str, int]:
+        """Tokenizer and number of codes."""
+        first = reader.decode(next(reader.messages([topic])))
+        return str(first.tokenizer_id), int(first.codebook_size)
 
     def _with_image(self, reader: BagReader) -> TopicChoice:
         """The choice; where several topics have pictures and one of them a camera_info beside it, that one is meant (labels have none)."""
