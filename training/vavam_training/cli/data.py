@@ -33,7 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--domain", choices=get_args(Domain), help="where the pictures come from (default: as the source says)")
     parser.add_argument("--skip-bad", action="store_true", help="list drives that cannot be used in the manifest, and go on")
     parser.add_argument("--device", default="cpu", help="that encodes (default %(default)s); cuda: with torchrun, one GPU a process")
-    parser.add_argument("--batch", type=int, default=32, help="pictures encoded together (default %(default)s)")
+    parser.add_argument("--batch", type=int, help="pictures encoded together (default: 8 on a CPU, whose caches more would leave; else 64)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="further options of the source, by their names there")
     bags = parser.add_argument_group("bags")
     bags.add_argument("--tokens", choices=get_args(TokensFrom), help="recorded FrameTokens or pictures (default: FrameTokens where they are of this tokenizer)")
@@ -85,7 +85,8 @@ def _import(args: argparse.Namespace) -> int:
     licence = args.licence or source.licence
     if not licence:
         raise DataError(f"the licence of {args.path} is not known: give --licence; what is trained on these drives inherits it")
-    encoder = DriveEncoder(meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=args.batch)
+    batch = args.batch if args.batch is not None else (8 if device.type == "cpu" else 64)
+    encoder = DriveEncoder(meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=batch)
     with _writer(args, source.name, licence, args.domain or source.domain, meaning) as writer:
         done = import_drives(source, encoder, writer, share, skip_bad=args.skip_bad)
     share.leave()
