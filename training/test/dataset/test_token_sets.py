@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import pickle
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -110,6 +111,30 @@ def test_interrupted_and_resumed_in_another_order_gives_identical_files(tmp_path
     (tmp_path / "twice" / "parts" / ".d1.arrow.left").write_bytes(b"of a process that was killed")
     make(tmp_path / "twice", drives)
     assert files(tmp_path / "once") == files(tmp_path / "twice")
+
+
+@pytest.mark.parametrize("reached", ["first shard", "manifest"])
+def test_killed_while_it_finishes_it_finishes_the_next_time(tmp_path: Path, reached: str) -> None:
+    drives = [drive(f"d{i}", seed=i) for i in range(4)]
+    make(tmp_path / "once", drives, shard_bytes=9000)
+    with TokenWriter(tmp_path / "twice", **SETTINGS, shard_bytes=9000) as writer:
+        for rows in drives:
+            writer.write(rows)
+        shutil.copytree(tmp_path / "twice" / "parts", tmp_path / "parts")
+        writer.finish()
+    shutil.move(tmp_path / "parts", tmp_path / "twice" / "parts")
+    (tmp_path / "twice" / ".shard-00001.arrow.left").write_bytes(b"half")
+    if reached == "first shard":
+        (tmp_path / "twice" / "manifest.json").unlink()
+        (tmp_path / "twice" / "shard-00001.arrow").unlink()
+    make(tmp_path / "twice", drives, shard_bytes=9000)
+    assert files(tmp_path / "once") == files(tmp_path / "twice")
+
+
+def test_processes_that_start_together_do_not_take_each_others_files_for_foreign(tmp_path: Path) -> None:
+    (tmp_path / "parts").mkdir()
+    (tmp_path / ".settings.json.other").write_bytes(b"{")
+    assert make(tmp_path, [drive("a")]).frames == 20
 
 
 def test_a_finished_set_grows_and_keeps_what_it_had(tmp_path: Path) -> None:

@@ -69,7 +69,8 @@ class TokenWriter:
         self._done: dict[str, DriveEntry] = {}
 
     def __enter__(self) -> TokenWriter:
-        if self.out.exists() and not (self.out / SETTINGS_FILE).exists() and (not self.out.is_dir() or any(p.name != PARTS for p in self.out.iterdir())):
+        foreign = not self.out.is_dir() or any(p.name not in (PARTS, SETTINGS_FILE) and not _is_ours(p) for p in self.out.iterdir())
+        if self.out.exists() and foreign and not (self.out / SETTINGS_FILE).exists():
             raise DataError(f"{self.out} exists and is no token set: choose another folder, nothing was written")
         self._parts.mkdir(parents=True, exist_ok=True)
         self._check_settings()
@@ -191,7 +192,7 @@ class TokenWriter:
         """Remove the parts: the manifest names all that they held."""
         for path in (*(self._part(n) for n in names), *self._parts.glob("*.skip.json")):
             path.unlink(missing_ok=True)
-        for path in self._parts.glob(".*"):  # of processes that were killed
+        for path in (*self._parts.glob(".*"), *(p for p in self.out.glob(".*") if _is_ours(p))):  # of processes that were killed
             path.unlink(missing_ok=True)
         os.rmdir(self._parts)
 
@@ -212,6 +213,11 @@ def _file_of(batches: Sequence[Any], kind: Any) -> bytes:
         writer.write_table(pa.Table.from_batches([b.replace_schema_metadata(kind.metadata) for b in batches], kind))
     data: bytes = sink.getvalue().to_pybytes()
     return data
+
+
+def _is_ours(path: Path) -> bool:
+    """A file of this set that was being written."""
+    return path.name.startswith((f".{SETTINGS_FILE}.", f".{MANIFEST_FILE}.", ".shard-"))
 
 
 def _plain(value: Mapping[str, Any]) -> dict[str, Any]:
