@@ -144,6 +144,19 @@ class Batch:
         return Batch(**{name: value.to(device, non_blocking=True) for name in names if (value := getattr(self, name)) is not None})
 
 
+class Samples(Protocol):
+    """Endless samples; the k-th is a pure function of k (and of what `digest` identifies)."""
+
+    @property
+    def digest(self) -> str:
+        """Identifies data and order."""
+        ...
+
+    def batch(self, ks: Sequence[int]) -> Batch:
+        """The samples with these numbers, in their order."""
+        ...
+
+
 # ── training ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -64,6 +64,10 @@ def test_the_order_is_the_same_for_any_number_of_workers_and_processes_and_after
     ranks = [list(islice(Loader(m, 8, rank=r, world_size=2), 6)) for r in (0, 1)]
     together = torch.stack([flat(r).reshape(6, 4) for r in ranks], dim=-1).reshape(-1)
     assert torch.equal(together, flat(plain))
+    alone = list(islice(Loader(m, 8, micro_batch=2), 8))  # four parts a step, in one process
+    shared = [list(islice(Loader(m, 8, micro_batch=2, rank=r, world_size=2), 4)) for r in (0, 1)]
+    assert torch.equal(flat(alone), flat([shared[j % 2][2 * (j // 4) + (j % 4) // 2] for j in range(8)]))
+    assert torch.equal(flat(alone[:4]).reshape(4, 2).T.reshape(-1), flat(plain[:1]))
     begun = Loader(m, 8)
     head = list(islice(begun, 2))
     tail = list(islice(Loader.resumed(mixture(), begun.state()), 4))

@@ -16,7 +16,8 @@ from typing import Protocol
 import numpy as np
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_training.contracts import I64, DataError, DriveRows
+from vavam_training.contracts import I64, Batch, DataError, DriveRows
+from vavam_training.mixing.collate import Collator
 from vavam_training.windows import WindowSpec, find_windows
 
 BLOCK = 10_000  # samples in which ratios hold exactly (to 1/10,000)
@@ -123,6 +124,7 @@ class Mixture:
         else:
             self._pools, self._share = [_Pool("all", np.concatenate(found))], np.array([BLOCK])
         self._blocks: OrderedDict[int, tuple[I64, I64]] = OrderedDict()
+        self._collator = Collator(self.parts, spec)
 
     def __len__(self) -> int:
         """Windows in all parts."""
@@ -134,6 +136,10 @@ class Mixture:
         parts = [{"name": p.name, "ratio": p.ratio, "digest": p.digest, "windows": self.windows[p.name], "drives": self._names(p)} for p in self.parts]
         text = json.dumps({"parts": parts, "spec": asdict(self.spec), "seed": self.seed, "block": BLOCK}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def batch(self, ks: Sequence[int]) -> Batch:
+        """The samples with these numbers, in their order."""
+        return self._collator([self.place(k) for k in ks])
 
     def place(self, k: int) -> Place:
         """Where the k-th sample (from 0) lies."""

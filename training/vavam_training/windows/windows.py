@@ -38,7 +38,7 @@ class WindowSpec:
             if not 0.0 < getattr(self, name) < math.inf:
                 raise ConfigError(f"window {name}: got {getattr(self, name)}, expected a positive number of seconds")
         if self.tolerance_s >= self.frame_dt_s / 2:
-            raise ConfigError(f"window tolerance_s: got {self.tolerance_s}, expected less than half of frame_dt_s, {self.frame_dt_s}: frames would have two places")
+            raise ConfigError(f"window tolerance_s: got {self.tolerance_s}, expected less than half of frame_dt_s, {self.frame_dt_s}: a frame has one place")
         if self.command_rule not in RULES:
             raise ConfigError(f"window command_rule: got {self.command_rule!r}, expected one of {sorted(RULES)}")
 
