@@ -176,6 +176,16 @@ def test_hours_are_filled_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         RecordConfig(out=tmp_path)
 
 
+def test_fewer_pictures_a_second(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="a whole number of ticks apart"):
+        RecordConfig(out=tmp_path, drives=1, image_hz=3)
+    manifest = record(RecordConfig(out=tmp_path, drives=1, seconds=5.0, workers=0, image_hz=2))
+    [entry] = manifest["drives"]
+    assert entry["pictures"] == 11  # 0.0, 0.5 … 5.0 s
+    with pytest.raises(ConfigError, match="the same settings"):
+        record(RecordConfig(out=tmp_path, drives=1, seconds=5.0, workers=0))
+
+
 def test_drives_are_their_number_and_leave_families_out() -> None:
     found = [drive_scenario(0, i, seconds=20.0, perturb=True) for i in range(6)]
     assert not any(families_of(s) & HELD_OUT for s in found)

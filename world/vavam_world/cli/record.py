@@ -8,7 +8,7 @@ from typing import get_args
 
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
-from vavam_world.record.drives import MANIFEST, RecordConfig, record
+from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
 
 
@@ -20,6 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="longest drive (default %(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="another seed, other drives (default %(default)s)")
     parser.add_argument("--workers", type=int, default=2, help="processes (default %(default)s; 0: in this one)")
+    parser.add_argument(
+        "--image-hz", type=int, choices=IMAGE_RATES_HZ, default=IMAGE_HZ, help="pictures a second (default %(default)s; a model that looks at 2 Hz needs 2)"
+    )
     parser.add_argument("--labels", action="store_true", help="semantic classes of every picture too, as PNG")
     parser.add_argument("--perturb", action="store_true", help="push the vehicle aside now and then, so that there is recovering to learn from")
     parser.add_argument(
@@ -46,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
         exclude=tuple(sorted(check_families(args.exclude))),
         perturb=args.perturb,
         backend=args.backend,
+        image_hz=args.image_hz,
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"

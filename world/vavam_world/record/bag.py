@@ -54,10 +54,20 @@ def actor_odometry(ego: EgoState, stamp_ns: int, vehicle: Vehicle) -> OdometrySa
     )
 
 
-def write_drive(path: Path, trace: Trace, route: Route, camera: CameraSpec, eyes: Eyes, *, vehicle: Vehicle | None = None, labels: bool = False) -> int:
+def write_drive(
+    path: Path,
+    trace: Trace,
+    route: Route,
+    camera: CameraSpec,
+    eyes: Eyes,
+    *,
+    vehicle: Vehicle | None = None,
+    labels: bool = False,
+    image_every_ticks: int = IMAGE_EVERY_TICKS,
+) -> int:
     """Write a drive; the bag appears under its name only when it is complete, and replaces one of that name. Returns the number of pictures.
 
-    Odometry at every tick; at image ticks (10 Hz) the picture as JPEG with its CameraInfo, the driving command by the reference's rule, and with
+    Odometry at every tick; at image ticks (by default at 10 Hz) the picture as JPEG with its CameraInfo, the driving command by the reference's rule, and with
     `labels` the semantic classes as PNG. Route and mount are latched."""
     vehicle = vehicle or Vehicle()
     start_ns = trace.states[0].stamp_ns
@@ -76,7 +86,7 @@ def write_drive(path: Path, trace: Trace, route: Route, camera: CameraSpec, eyes
         for state in trace.states:
             now = state.stamp_ns
             writer.write(ODOMETRY_TOPIC, now, messages.odometry(writer, actor_odometry(state.ego, now, vehicle)))
-            if state.tick % IMAGE_EVERY_TICKS:
+            if state.tick % image_every_ticks:
                 continue
             command, _ = commands.at(now, state.ego.pose(now))
             writer.write(COMMAND_TOPIC, now, messages.driving_command(writer, now, command))

@@ -18,7 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vavam_ros.core.contracts import ConfigError, InputError
-from vavam_world.contracts import LABELS, TICK_S, WORLD_CAMERA, Backend, Scenario, Vehicle
+from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Scenario, Vehicle
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
 from vavam_world.record import bag
@@ -33,6 +33,8 @@ FORMAT = 1
 LICENCE = "Apache-2.0, as the code that generated them; nothing in them was filmed"
 USABLE = ("route", "time")  # how a drive may end that is worth learning from
 MANIFEST = "manifest.json"
+IMAGE_HZ = round(1.0 / (IMAGE_EVERY_TICKS * TICK_S))
+IMAGE_RATES_HZ = (10, 5, 4, 2, 1)
 LOST_IN_A_ROW = 10  # errors; then it is not the drives, and with --hours there would be no end
 
 
@@ -50,15 +52,20 @@ class RecordConfig:
     exclude: tuple[str, ...] = ()
     perturb: bool = False
     backend: Backend = "auto"
+    image_hz: int = IMAGE_HZ
 
     def __post_init__(self) -> None:
+        if self.image_hz not in IMAGE_RATES_HZ:
+            rates = ", ".join(map(str, IMAGE_RATES_HZ))
+            raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
     @property
     def content(self) -> dict[str, Any]:
         """What decides what is in the bags; the rest may differ when a recording goes on."""
-        return {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
+        content = {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
+        return content | ({"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +77,7 @@ class DriveJob:
     path: Path
     labels: bool
     backend: Backend
+    image_hz: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +106,9 @@ def record_drive(job: DriveJob) -> Drive:
     if usable:
         sim = driven[0]
         renderer = studio(sim.road_map, job.scenario.look, WORLD_CAMERA, job.backend)
-        pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, vehicle=sim.vehicle, labels=job.labels)
+        every = round(1.0 / (job.image_hz * TICK_S))
+        options: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every}
+        pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **options)
         digest, size = sha256_of(job.path), job.path.stat().st_size
     way = [(s.ego.x_m, s.ego.y_m) for s in trace.states]
     return Drive(
@@ -171,7 +181,8 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
             scenario = drive_scenario(config.seed, index, seconds=config.seconds, exclude=config.exclude, perturb=config.perturb)
-            yield DriveJob(index=index, scenario=scenario, path=config.out / f"drive-{index:06d}.mcap", labels=config.labels, backend=config.backend)
+            path = config.out / f"drive-{index:06d}.mcap"
+            yield DriveJob(index=index, scenario=scenario, path=path, labels=config.labels, backend=config.backend, image_hz=config.image_hz)
         index += 1
 
 
