@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,6 +21,8 @@ from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.spec import SMALL
 from vavam_ros.core.tokenizer.vq16 import TokenizerSpec
 from vavam_ros.replay import messages
+
+sys.path.insert(0, str(Path(__file__).parent))  # what tests share: tiny.py
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 torch.set_num_threads(1)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -201,10 +201,6 @@ class Stage(Protocol):
         """Parameters that this player trains."""
         ...
 
-    def shards(self, module: nn.Module) -> list[nn.Module]:
-        """Sub-modules (blocks) that FSDP2 shards and activation checkpointing wraps, one by one."""
-        ...
-
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator, player: str, step: int) -> LossTerms:
         """Mean loss over the batch. All randomness comes from `generator` (on the batch's device), which the loop seeds per step and micro-batch."""
         ...
@@ -219,4 +215,12 @@ class Stage(Protocol):
 
     def pictures(self, module: nn.Module, batch: Batch, seed: int) -> list[Picture]:
         """What to show of the present weights; empty: nothing to show."""
+        ...
+
+    def weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Of the module's state, what is written as weights.safetensors, by its final names."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """For a checkpoint's meta.json: `spec` and `tokenizer_spec` (None where there is none), and what else belongs to the weights."""
         ...

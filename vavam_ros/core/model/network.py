@@ -161,10 +161,15 @@ class VideoModel(nn.Module):
         self.check(tokens)
         x = self.embed(rearrange(tokens, "b t h w -> b (t h w)"))
         yield x
-        for block in _layers(self.blocks):
-            q, k, v = block.attention.project(norm(x))
-            x = block.finish(x, video_attention(q, k, v, self.scale, None))
+        for i in range(self.spec.layers):
+            x = self.layer(i, x)
             yield x
+
+    def layer(self, i: int, x: Tensor) -> Tensor:
+        """The residual stream (B, N, d) of whole windows, after layer i from before it."""
+        block = _layers(self.blocks)[i]
+        q, k, v = block.attention.project(norm(x))
+        return block.finish(x, video_attention(q, k, v, self.scale, None))
 
     def features(self, tokens: Tensor, layer: int) -> Tensor:
         """(B, t, h, w, d) after `layer` (0-based, negative from the end); the last layer's come normalised."""
@@ -342,12 +347,15 @@ class VaVAM(nn.Module):
     def training_velocity(self, tokens: Tensor, noisy: Tensor, time: Tensor, command: Tensor, detach_video: bool = True) -> Tensor:
         """tokens (B, T, h, w), noisy (B, T, H, 2), time (B, T), command (B, T) → velocity (B, T, H, 2): one plan per frame, each from its past.
 
+        With n·T plans (the axis that goes through the frames n times over) each frame gets n of them.
+
         # vs upstream: the video is detached by default. It is frozen there too, but stays in the autograd graph: same gradients at twice the work.
         """
         v, a = self.spec.video, self.spec.action
         with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_video):
             context = self.video.context(tokens)
         sees_video = action_mask(tokens.shape[1], v.tokens_per_frame, a.horizon, device=tokens.device)
+        sees_video = sees_video.repeat(noisy.shape[1] // tokens.shape[1], 1)
         velocity: Tensor = self.action(context, noisy, time, command, sees_video)
         return velocity
 

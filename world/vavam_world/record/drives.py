@@ -77,7 +77,7 @@ class DriveJob:
     path: Path
     labels: bool
     backend: Backend
-    image_hz: int
+    image_hz: int = IMAGE_HZ
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
