@@ -35,10 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="that encodes (default %(default)s); cuda: with torchrun, one GPU a process")
     parser.add_argument("--batch", type=int, help="pictures encoded together (default: 8 on a CPU, whose caches more would leave; else 64)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="further options of the source, by their names there")
+    parser.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
     bags = parser.add_argument_group("bags")
     bags.add_argument("--tokens", choices=get_args(TokensFrom), help="recorded FrameTokens or pictures (default: FrameTokens where they are of this tokenizer)")
     bags.add_argument("--rear-axle-x", type=float, metavar="M", help="x of the rear axle in the odometry's frame (default: as recorded, else 0; world: -1.4)")
-    bags.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
     for topic in ("image", "odometry", "camera-info", "command"):
         bags.add_argument(f"--{topic}-topic", help="where several could be meant")
 
@@ -77,7 +77,7 @@ def _import(args: argparse.Namespace) -> int:
     device = torch.device(f"cuda:{share.local_rank}" if args.device == "cuda" else args.device)
     meaning = _meaning(args, device)
     options = _options(args)
-    if args.source == "rosbag":
+    if args.source in ("rosbag", "upstream"):
         options.setdefault("tokenizer_id", meaning.tokenizer_id)
     source = open_source(args.source, args.path, **options)
     if meaning.tokenizer is None:
@@ -166,11 +166,10 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
         if not equals:
             raise DataError(f"--option: got {text!r}, expected NAME=VALUE")
         options[name.replace("-", "_")] = yaml.safe_load(value)
-    if args.source == "rosbag":
-        topics = ("image_topic", "odometry_topic", "camera_info_topic", "command_topic")
-        own = {"tokens": args.tokens, "rear_axle_x_m": args.rear_axle_x, "rate_hz": args.rate_hz, **{t: getattr(args, t) for t in topics}}
-        options |= {name: value for name, value in own.items() if value is not None}
-        options["skip_bad"] = args.skip_bad
+    topics = ("image_topic", "odometry_topic", "camera_info_topic", "command_topic")
+    own = {"tokens": args.tokens, "rear_axle_x_m": args.rear_axle_x, "rate_hz": args.rate_hz, **{t: getattr(args, t) for t in topics}}
+    options |= {name: value for name, value in own.items() if value is not None}
+    options["skip_bad"] = args.skip_bad
     return options
 
 

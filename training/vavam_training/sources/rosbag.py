@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,6 +23,7 @@ from vavam_ros.core.history.pacing import RateGate
 from vavam_ros.replay import messages
 from vavam_ros.replay.inputs import IMAGE_KINDS, BagInputs, TopicChoice, find_inputs
 from vavam_training.contracts import DataError, Domain, DriveRef, Frame, Skipped
+from vavam_training.sources.left_out import LeftOut
 from vavam_training.sources.rosbag_frames import Commands, OdometryTrack, Outcome, PictureQueue, drives_of_odometry, drives_of_tokens, token_frame
 
 WORLD_MANIFEST = "manifest.json"
@@ -37,22 +38,6 @@ class _Part:
     start_ns: int
     end_ns: int
     recorded_tokens: bool
-
-
-@dataclass(slots=True)
-class _Left:
-    """What is left out of one drive: how often, and since when."""
-
-    counts: dict[str, tuple[int, int]] = field(default_factory=dict)
-
-    def add(self, why: str, stamp_ns: int) -> None:
-        """Count one frame."""
-        count, first = self.counts.get(why, (0, stamp_ns))
-        self.counts[why] = count + 1, first
-
-    def entries(self, drive: str) -> list[Skipped]:
-        """One entry a reason."""
-        return [Skipped(what=f"{drive}: {n} frames from stamp {first} on", why=why) for why, (n, first) in sorted(self.counts.items())]
 
 
 class RosbagSource:
@@ -111,7 +96,7 @@ class RosbagSource:
 
     def frames(self, drive: DriveRef) -> Iterator[Frame]:
         """Frames of one drive. Raises DataError for a bag that turns out damaged; what is left out is listed when the last frame was read."""
-        part, left = self._parts[drive.name], _Left()
+        part, left = self._parts[drive.name], LeftOut()
         gate = RateGate(self._rate_hz)
         newest_ns = 0
         try:
@@ -211,7 +196,7 @@ class RosbagSource:
 
     # ── frames ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _picture_frames(self, reader: BagReader, part: _Part, left: _Left) -> Iterator[Frame]:
+    def _picture_frames(self, reader: BagReader, part: _Part, left: LeftOut) -> Iterator[Frame]:
         inputs = find_inputs(reader, self._with_image(reader))
         camera, track, commands = self._camera(reader, inputs), OdometryTrack(self._axle(reader)), Commands()
         queue = PictureQueue(track)
@@ -230,7 +215,7 @@ class RosbagSource:
             yield from self._ready(reader, queue.ready(message.log_ns), commands, left)
         yield from self._ready(reader, queue.rest(), commands, left)
 
-    def _ready(self, reader: BagReader, outcomes: Iterator[Outcome], commands: Commands, left: _Left) -> Iterator[Frame]:
+    def _ready(self, reader: BagReader, outcomes: Iterator[Outcome], commands: Commands, left: LeftOut) -> Iterator[Frame]:
         for found in outcomes:
             if found.pose is None:
                 left.add(found.why, found.stamp_ns)
@@ -242,7 +227,7 @@ class RosbagSource:
                 continue
             yield found.frame(picture.rgb, commands.at(found.stamp_ns))
 
-    def _token_frames(self, reader: BagReader, part: _Part, left: _Left) -> Iterator[Frame]:
+    def _token_frames(self, reader: BagReader, part: _Part, left: LeftOut) -> Iterator[Frame]:
         topic = self._recorded_tokens(reader)
         assert topic is not None
         command = reader.topic_of((messages.DRIVING_COMMAND,), wanted=self._choice.command, what="driving command", option="--command-topic")
