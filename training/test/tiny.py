@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 
 from vavam_ros.core.contracts import NS_PER_S
 from vavam_ros.core.spec import ActionSpec, FlowSpec, ModelSpec, VideoSpec
 from vavam_training.contracts import DriveRows
+from vavam_training.dataset import TokenWriter
 from vavam_training.loop.config import LoopConfig, PlayerConfig
 from vavam_training.loop.schedule import ScheduleConfig
 from vavam_training.mixing import InMemoryDataset, Mixture, Part
@@ -20,13 +24,13 @@ SPEC = ModelSpec(
 )
 
 
-def rows(name: str, frames: int = 60, hz: float = 2.0, seed: int = 0) -> DriveRows:
+def rows(name: str, frames: int = 60, hz: float = 2.0, seed: int = 0, grid_hw: tuple[int, int] = (2, 3)) -> DriveRows:
     """A drive on a circle; each token is its left neighbour plus a step that turns with the frame."""
     rng = np.random.default_rng([seed, len(name)])
     stamps = (np.arange(frames) * NS_PER_S / hz).astype(np.int64)
     s = 3.0 * np.arange(frames) / hz
     heading = s / 20.0
-    tokens = (np.arange(6).reshape(2, 3) + np.arange(frames)[:, None, None] + rng.integers(0, 4)) % 16
+    tokens = (np.arange(grid_hw[0] * grid_hw[1]).reshape(grid_hw) + np.arange(frames)[:, None, None] + rng.integers(0, 4)) % 16
     return DriveRows(
         name=name,
         source="made",
@@ -43,6 +47,17 @@ def mixture(*, labelled: bool = False, seed: int = 0, drives: int = 4) -> Mixtur
     """Windows of a few such drives."""
     data = InMemoryDataset([rows(f"d{i}", seed=i) for i in range(drives)])
     return Mixture([Part(name="made", dataset=data)], WindowSpec.of(SPEC, labelled=labelled), seed)
+
+
+def token_set(out: Path, *, grid_hw: tuple[int, int], codebook_size: int, drives: int = 3) -> Path:
+    """The same on disk."""
+    head = {"name": "made", "source": "made", "licence": "Apache-2.0", "domain": "synthetic_world", "tokenizer_id": "tok", "git_revision": ""}
+    settings: dict[str, Any] = head | {"tokenizer": {}, "canonical_camera": {}, "grid_hw": grid_hw, "codebook_size": codebook_size}
+    with TokenWriter(out, **settings) as writer:
+        for i in range(drives):
+            writer.write(rows(f"d{i}", seed=i, grid_hw=grid_hw))
+        writer.finish()
+    return out
 
 
 def config(steps: int = 6, **changes: object) -> LoopConfig:

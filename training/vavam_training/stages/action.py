@@ -57,7 +57,7 @@ class ActionOptions:
 class ActionStage:
     """Mean squared error of the flow's velocity, over all frames of the window. `video`: weights of the video model; None: new ones, at random."""
 
-    players = ("model",)
+    players: tuple[str, ...] = ("model",)
 
     def __init__(
         self,
@@ -134,6 +134,7 @@ class ActionStage:
         video = video_forward_flops(self.spec.video, t, readout=bool(self.options.video_loss))
         return float(b) * (video * (1.0 if self.options.detach_video else 3.0) + 3.0 * self.options.noise_draws * action_forward_flops(self.spec, t))
 
+    @torch.no_grad()
     def pictures(self, module: nn.Module, batch: Batch, seed: int) -> list[Picture]:
         """Eight sampled trajectories of the newest frame from above, beside the picture that the model saw."""
         assert isinstance(module, VaVAM)

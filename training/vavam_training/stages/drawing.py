@@ -19,6 +19,7 @@ WHITE, INK, TRUTH, SAMPLE = (255, 255, 255), (28, 36, 48), (31, 150, 70), (31, 9
 AHEAD_M, ASIDE_M, PX_PER_M = 30.0, 12.0, 9.0
 
 
+@torch.no_grad()
 def decoded(tokenizer: VQ16, tokens: Tensor) -> U8:
     """(n, h, w) codes → (n, H, W, 3) pictures."""
     codes = tokens.to(next(tokenizer.parameters()).device).clamp(max=tokenizer.codebook_size - 1)

@@ -45,7 +45,7 @@ class VideoNet(nn.Module):
 class VideoStage:
     """Next-token cross-entropy over all tokens of the window but the first."""
 
-    players = ("model",)
+    players: tuple[str, ...] = ("model",)
 
     def __init__(
         self,
@@ -102,6 +102,7 @@ class VideoStage:
         """Forward, and twice that backward."""
         return 3.0 * batch.tokens.shape[0] * video_forward_flops(self.spec.video, batch.tokens.shape[1])
 
+    @torch.no_grad()
     def pictures(self, module: nn.Module, batch: Batch, seed: int) -> list[Picture]:
         """The second half of some windows as the model goes on from the first, beside what came."""
         assert isinstance(module, VideoNet)

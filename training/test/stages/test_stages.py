@@ -1,0 +1,158 @@
+"""The stages' losses, gradients and pictures."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.model import VaVAM, next_token_loss
+from vavam_ros.core.model.flow import sample_time_beta
+from vavam_ros.core.tokenizer import VQ16, TokenizerSpec
+from vavam_ros.core.tokenizer.random_init import init_tokenizer
+from vavam_training.contracts import Batch, DataError
+from vavam_training.stages.action import ActionOptions, ActionStage
+from vavam_training.stages.costs import action_forward_flops, video_forward_flops
+from vavam_training.stages.video import VideoNet, VideoOptions, VideoStage
+
+CPU = torch.device("cpu")
+
+
+def generator(seed: int = 0) -> torch.Generator:
+    return torch.Generator("cpu").manual_seed(seed)
+
+
+def batch(*, labelled: bool = True) -> Batch:
+    return tiny.mixture(labelled=labelled).batch(range(4))
+
+
+def alive(stage: ActionStage) -> VaVAM:
+    """A model in which no gradient is zero because a weight is."""
+    model = stage.build(CPU)
+    for name, p in model.named_parameters():
+        p.data.add_(0.05 * torch.randn(p.shape, generator=generator(len(name))))
+    return model
+
+
+def gradients(stage: ActionStage, model: VaVAM) -> dict[str, torch.Tensor]:
+    model.zero_grad()
+    stage.loss(model, batch(), generator(3), "model", 0).total.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def tokenizer() -> VQ16:
+    spec = TokenizerSpec(
+        channels=8, encoder_multipliers=(1, 1, 1, 1, 1), decoder_multipliers=(1, 1, 1, 1, 1), res_blocks=1, latent=8, codebook_size=16, groups=4,
+        image_hw=(32, 48),
+    )  # fmt: skip
+    vq = VQ16(spec, device="cpu")
+    init_tokenizer(vq, generator())
+    return vq.eval()
+
+
+def test_the_video_loss_is_the_models() -> None:
+    stage = VideoStage(tiny.SPEC, VideoOptions(init_std=0.1, zero_query=False), 1)
+    net, data = stage.build(CPU), batch(labelled=False)
+    terms = stage.loss(net, data, generator(), "model", 0)
+    torch.testing.assert_close(terms.total, next_token_loss(net.video(data.tokens), data.tokens))
+    assert float(terms.parts["bits_per_token"]) == pytest.approx(float(terms.total.detach()) / 0.6931472)
+    again = stage.build(CPU)
+    assert all(torch.equal(a, b) for a, b in zip(net.parameters(), again.parameters(), strict=True))
+
+
+def test_recomputed_activations_give_the_same_gradients() -> None:
+    found = []
+    for recomputed in (False, True):
+        stage = VideoStage(tiny.SPEC, VideoOptions(init_std=0.1, zero_query=False, checkpoint_activations=recomputed), 1)
+        net = stage.build(CPU)
+        stage.loss(net, batch(labelled=False), generator(), "model", 0).total.backward()
+        found.append([p.grad for p in net.parameters()])
+    for a, b in zip(*found, strict=True):
+        assert a is not None
+        torch.testing.assert_close(a, b)
+
+
+def test_detached_or_not_the_expert_learns_the_same() -> None:
+    detached = ActionStage(tiny.SPEC, ActionOptions(), 1)
+    attached = ActionStage(tiny.SPEC, ActionOptions(detach_video=False), 1)
+    model = alive(detached)
+    a, b = gradients(detached, model), gradients(attached, model)
+    assert a.keys() == b.keys() == {f"action.{n}" for n, _ in model.action.named_parameters()}
+    for name in a:
+        assert float(a[name].abs().max()) > 0.0, name
+        torch.testing.assert_close(a[name], b[name], rtol=1e-5, atol=1e-8)
+
+
+def test_the_action_loss_is_the_models_and_draws_average_it() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(), 1)
+    model, data = alive(stage), batch()
+    assert data.positions_m is not None
+    assert data.command is not None
+    source = generator(3)
+    noise = torch.randn(data.positions_m.shape, generator=source)
+    time = sample_time_beta(data.positions_m.shape[:2], tiny.SPEC.flow.sigma_min, generator=source, device="cpu")
+    torch.testing.assert_close(
+        stage.loss(model, data, generator(3), "model", 0).total, model.action_loss(data.tokens, data.positions_m, noise, time, data.command)
+    )
+    with torch.no_grad():
+        several = ActionStage(tiny.SPEC, ActionOptions(noise_draws=16), 1)
+        mean = torch.stack([stage.loss(model, data, generator(i), "model", 0).total for i in range(64)]).mean()
+        drawn = torch.stack([several.loss(model, data, generator(100 + i), "model", 0).total for i in range(4)]).mean()
+    assert float(drawn) == pytest.approx(float(mean), rel=0.1)
+
+
+def test_a_plan_does_not_see_later_frames() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(noise_draws=2), 1)
+    model, data = alive(stage), batch()
+    noisy, time = torch.randn((4, 6, 4, 2), generator=generator()), torch.full((4, 6), 0.5)
+    command = torch.zeros((4, 6), dtype=torch.int64)
+    with torch.no_grad():
+        before = model.training_velocity(data.tokens, noisy, time, command)
+        changed = data.tokens.clone()
+        changed[:, -1] = (changed[:, -1] + 3) % 16
+        after = model.training_velocity(changed, noisy, time, command)
+    for draw in (0, 3):
+        torch.testing.assert_close(before[:, draw : draw + 2], after[:, draw : draw + 2])
+        assert not torch.allclose(before[:, draw + 2], after[:, draw + 2])
+
+
+def test_the_video_model_learns_where_it_is_let() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(detach_video=False, train_video=True, video_loss=0.5), 1)
+    model = alive(stage)
+    found = gradients(stage, model)
+    assert any(n.startswith("video.blocks") for n in found)
+    terms = stage.loss(model, batch(), generator(3), "model", 0)
+    assert float(terms.total.detach()) == pytest.approx(float(terms.parts["flow"] + 0.5 * terms.parts["video"]), rel=1e-6)
+    with pytest.raises(ConfigError, match="train_video needs detach_video: false"):
+        ActionOptions(train_video=True)
+
+
+def test_pictures_for_people() -> None:
+    video = VideoStage(tiny.SPEC, VideoOptions(init_std=0.1), 1, tokenizer=tokenizer())
+    [first, _] = video.pictures(video.build(CPU), batch(labelled=False), 0)
+    assert first.rgb.shape == (4 * (32 + 18 + 4), 2 * 52 - 4, 3)  # given, came, likeliest, drawn: two frames at most
+    action = ActionStage(tiny.SPEC, ActionOptions(pictures=2), 1, tokenizer=tokenizer())
+    [plans] = action.pictures(action.build(CPU), batch(), 0)
+    assert plans.rgb.shape[1] == 2 * 216
+    assert not VideoStage(tiny.SPEC, VideoOptions(), 1).pictures(VideoNet(video.build(CPU).video), batch(), 0)
+
+
+def test_weights_and_data_that_do_not_fit() -> None:
+    other = replace(tiny.SPEC, video=replace(tiny.SPEC.video, width=64))
+    video = VideoStage(other, VideoOptions(), 1).build(CPU).video
+    with pytest.raises(ConfigError, match="of another size"):
+        ActionStage(tiny.SPEC, ActionOptions(), 1, video=video)
+    stage = ActionStage(tiny.SPEC, ActionOptions(), 1)
+    with pytest.raises(DataError, match="windows without trajectories"):
+        stage.loss(stage.build(CPU), batch(labelled=False), generator(), "model", 0)
+
+
+def test_operations_are_those_of_the_specification() -> None:
+    v = tiny.SPEC.video
+    n, d = v.frames * 6, v.width
+    by_hand = v.layers * (2 * n * d * (3 * d + d + 8 * d) + 2 * n * n * d) + 2 * n * d * v.vocabulary
+    assert video_forward_flops(v, v.frames) == pytest.approx(by_hand)
+    assert action_forward_flops(tiny.SPEC, v.frames) > 0

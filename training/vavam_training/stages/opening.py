@@ -1,0 +1,85 @@
+"""From a recipe to the stages video and action: data, model, weights to begin with."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.model import VaVAM, VideoModel
+from vavam_ros.core.spec import ModelSpec, VideoSpec
+from vavam_ros.core.tokenizer import VQ16
+from vavam_training.contracts import DataError, Stage
+from vavam_training.mixing import Mixture
+from vavam_training.mixing.config import DataConfig, open_mixture
+from vavam_training.stages.action import ActionOptions, ActionStage
+from vavam_training.stages.video import VideoOptions, VideoStage
+from vavam_training.windows import WindowSpec
+
+if TYPE_CHECKING:
+    from vavam_training.recipe import Opened, Recipe
+
+
+def open_stage(recipe: Recipe) -> Opened:
+    """Data and stage. Raises ConfigError, DataError, ArtifactError."""
+    from vavam_training.recipe import Opened, model_spec, parsed
+
+    start = _weights(recipe.start)
+    spec = _spec(recipe, start) if not recipe.model and start is not None else model_spec(recipe.model)
+    labelled = recipe.stage == "action"
+    windows = WindowSpec.of(spec, labelled=labelled, command_rule=recipe.command_rule)
+    train, held_out = open_mixture(DataConfig.from_dict(recipe.data), windows, recipe.loop.seed)
+    _check_tokens(train, spec.video)
+    tokenizer = _tokenizer(recipe.tokenizer, spec.video)
+    stage: Stage
+    if labelled:
+        options = parsed(ActionOptions, recipe.options)
+        whole = start if isinstance(start, VaVAM) else None
+        stage = ActionStage(spec, options, recipe.loop.seed, video=_video(start), initial=whole, tokenizer=tokenizer)
+    else:
+        video = parsed(VideoOptions, recipe.options)
+        if recipe.stage == "finetune" and start is None:
+            raise ConfigError("finetune: got no `start`, expected weights to begin with: a run, a checkpoint, an artifact or an upstream file")
+        stage = VideoStage(spec, video, recipe.loop.seed, name=recipe.stage, initial=_video(start), tokenizer=tokenizer)
+    return Opened(stage=stage, samples=train, held_out=held_out)
+
+
+def _weights(path: str | None) -> VaVAM | VideoModel | None:
+    if path is None:
+        return None
+    from vavam_training.weights import open_weights
+
+    model: VaVAM | VideoModel = open_weights(path).model
+    return model
+
+
+def _video(model: VaVAM | VideoModel | None) -> VideoModel | None:
+    return model.video if isinstance(model, VaVAM) else model
+
+
+def _spec(recipe: Recipe, start: Any) -> ModelSpec:
+    spec = start.spec
+    if isinstance(spec, VideoSpec):
+        raise ConfigError(f"model: {recipe.start} holds a video model alone, which says nothing of an action expert: give `model` in the recipe")
+    assert isinstance(spec, ModelSpec)
+    return spec
+
+
+def _check_tokens(mixture: Mixture, video: VideoSpec) -> None:
+    rows = mixture.parts[0].dataset.rows(0)
+    if rows.tokens.shape[1:] != (video.grid_h, video.grid_w):
+        raise DataError(f"tokens: got a grid of {rows.tokens.shape[1:]}, the model's is {(video.grid_h, video.grid_w)}: another tokenizer, or another model")
+    codebook = getattr(getattr(mixture.parts[0].dataset, "manifest", None), "codebook_size", 0)
+    if codebook > video.vocabulary:
+        raise DataError(f"tokens: got a codebook of {codebook}, the model's vocabulary is {video.vocabulary}: set model.video.vocabulary to {codebook + 1}")
+
+
+def _tokenizer(path: str | None, video: VideoSpec) -> VQ16 | None:
+    if path is None:
+        return None
+    from vavam_training.tokenizing.load import load_tokenizer_dir
+
+    tokenizer = load_tokenizer_dir(path, "cpu")
+    found: VQ16 = getattr(tokenizer, "tokenizer", tokenizer)
+    if found.codebook_size > video.vocabulary:
+        raise ConfigError(f"tokenizer: {path} has {found.codebook_size} codes, the model's vocabulary is {video.vocabulary}")
+    return found
