@@ -79,6 +79,8 @@ def _import(args: argparse.Namespace) -> int:
     options = _options(args)
     if args.source in ("rosbag", "upstream"):
         options.setdefault("tokenizer_id", meaning.tokenizer_id)
+    if args.source == "upstream" and meaning.tokenizer is not None:
+        options = {"grid_hw": meaning.grid_hw, "codebook_size": meaning.codebook_size} | options
     source = open_source(args.source, args.path, **options)
     if meaning.tokenizer is None:
         meaning = _recorded(source)
