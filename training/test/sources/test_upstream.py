@@ -10,14 +10,18 @@ from typing import Any
 import fake_drives
 import numpy as np
 import pytest
+import torch
 
 from vavam_ros.core.contracts import ForeignPickleError
 from vavam_training.cli.main import main
 from vavam_training.contracts import NO_COMMAND, DataError
 from vavam_training.dataset import TokenDataset
 from vavam_training.sources import open_source
+from vavam_training.tokenizing.encode import DriveEncoder
+from vavam_training.windows import WindowSpec, find_windows, labels
 
 START_US, GRID = 1_600_000_000_000_085, (18, 32)
+GOLDEN = Path(__file__).resolve().parents[3] / "test" / "golden" / "vavam" / "ego_dataset.npz"
 
 
 def write(root: Path, scenes: tuple[str, ...] = ("scene-00", "scene-01"), n: int = 5, camera: str = "CAM_FRONT") -> Path:
@@ -146,6 +150,25 @@ def test_videos_without_trajectories(tmp_path: Path) -> None:
         (0, None, 1), (100_000_000, None, 2), (300_000_000, None, 4),
     ]  # fmt: skip
     assert len(source.skipped) == 1
+
+
+@pytest.mark.parametrize(("name", "camera"), [("nuscenes", "CAM_FRONT"), ("nuplan", "CAM_F0")])
+def test_the_references_own_rows_give_its_own_positions(tmp_path: Path, name: str, camera: str) -> None:
+    """test/golden/vavam/ego_dataset.npz, from a pickle of its rows to labels."""
+    d = np.load(GOLDEN)
+    rows = []
+    for scene, stamp, tran, rot, file in zip(*(d[f"{name}.in.{k}"] for k in ("scene", "timestamp", "tran", "rot", "file_path")), strict=True):
+        row = {"timestamp": int(stamp), "file_path": str(file), "ego_to_world_tran": tran.tolist(), "ego_to_world_rot": rot.tolist()}
+        rows.append({"scene": {"name": str(scene)}, camera: row})
+        tokens = tmp_path / "tokens" / str(file).replace(".jpg", ".npy")
+        tokens.parent.mkdir(parents=True, exist_ok=True)
+        np.save(tokens, np.zeros((1, 1), np.uint16))
+    (tmp_path / "data.pkl").write_bytes(pickle.dumps(rows))
+    source = open_source("upstream", tmp_path / "data.pkl", **options(tmp_path, grid_hw=(1, 1)))
+    encoder, spec = DriveEncoder(None, None, tokenizer_id="vq16-x", device=torch.device("cpu")), WindowSpec(command_rule="reference")
+    found = [labels(r, find_windows(r, spec).index, spec) for d in source.drives() for r in [encoder.rows(d, source.frames(d), "upstream")]]
+    np.testing.assert_allclose(np.concatenate([p for p, _ in found]), d[f"{name}.out.positions"], atol=1e-4, rtol=1e-5)
+    assert np.array_equal(np.concatenate([c for _, c in found]), d[f"{name}.out.command"])
 
 
 def test_import_to_a_token_set_without_encoding_anything(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from vavam_ros.core.contracts import Command
 from vavam_training.contracts import DriveRows
-from vavam_training.windows import WindowSpec, find_windows, labels
+from vavam_training.windows import WindowSpec, find_windows, future_rotations, labels, yaw_rates
 
 GOLDEN = Path(__file__).resolve().parents[3] / "test" / "golden" / "vavam" / "ego_dataset.npz"
 
@@ -51,3 +52,17 @@ def test_windows_positions_and_commands_are_the_references(name: str, rule: str,
     assert np.array_equal(np.concatenate(commands), d[f"{name}.out.{key}"])
     stamps = np.concatenate([rows.stamp_ns for _, rows in drives(name)])[np.concatenate(index)]
     np.testing.assert_allclose((stamps - stamps[:, :1]) / 1e9, d[f"{name}.out.timestamps"] - d[f"{name}.out.timestamps"][:, :1], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["nuscenes", "nuplan"])
+def test_turning_is_the_references(name: str) -> None:
+    d, spec = np.load(GOLDEN), WindowSpec()
+    rotations = np.concatenate([future_rotations(rows, find_windows(rows, spec).index, spec) for _, rows in drives(name)])
+    expected = d[f"{name}.out.rotations"]
+    np.testing.assert_allclose(rotations, expected * np.sign(expected[..., :1]), atol=1e-5)
+    rates = yaw_rates(rotations, spec.waypoint_dt_s)
+    command = d[f"{name}.out.command_at_full_horizon"]
+    assert (command != Command.STRAIGHT).any()
+    assert ((rates > 0.05) == (command == Command.LEFT)).all()
+    assert ((rates < -0.05) == (command == Command.RIGHT)).all()
+    np.testing.assert_allclose(np.abs(rates) * spec.waypoint_dt_s, d[f"{name}.out.yaw_rate"], atol=1e-5)
