@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import importlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -16,12 +15,13 @@ from vavam_training.dataset import Manifest
 from vavam_training.sources import KINDS
 from vavam_training.sources.rosbag import TokensFrom
 
-ACTIONS = ("import", "verify")
+ACTIONS = ("import", "pictures", "verify")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vavam-train data`."""
-    parser.add_argument("action", choices=ACTIONS, help="import: drives → token set; verify: compare a set with its hashes")
+    what = "import: drives → token set; pictures: drives → what a tokenizer learns from; verify: compare a set with its hashes"
+    parser.add_argument("action", choices=ACTIONS, help=what)
     parser.add_argument("--path", required=True, help="import: where the drives are; verify: the set, a folder or an address that fsspec knows")
     parser.add_argument("--source", choices=sorted(KINDS), default="rosbag", help="what kind of drives (default %(default)s)")
     parser.add_argument("--out", type=Path, help="folder of the set; an import that was interrupted goes on there")
@@ -36,6 +36,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--batch", type=int, help="pictures encoded together (default: 8 on a CPU, whose caches more would leave; else 64)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="further options of the source, by their names there")
     parser.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="pictures: keep every n-th (default: all)")
+    parser.add_argument("--image-hw", type=int, nargs=2, metavar=("H", "W"), help="pictures: size to keep (default: the camera's)")
     bags = parser.add_argument_group("bags")
     bags.add_argument("--tokens", choices=get_args(TokensFrom), help="recorded FrameTokens or pictures (default: FrameTokens where they are of this tokenizer)")
     bags.add_argument("--rear-axle-x", type=float, metavar="M", help="x of the rear axle in the odometry's frame (default: as recorded, else 0; world: -1.4)")
@@ -45,7 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all went well. Raises VavamError."""
-    return _import(args) if args.action == "import" else _verify(args)
+    return {"import": _import, "pictures": _pictures, "verify": _verify}[args.action](args)
+
+
+def _pictures(args: argparse.Namespace) -> int:
+    from vavam_training.pictures import keep_pictures
+    from vavam_training.sources import open_source
+
+    if args.out is None or not args.camera:
+        raise DataError("data pictures: give --out DIR and --camera NAME, what the tokenizer is to look through")
+    camera = _camera(args.camera)
+    options = _options(args)
+    source = open_source(args.source, args.path, **options)
+    h, w = args.image_hw or (camera.height, camera.width)
+    store = keep_pictures(source, camera, (h, w), args.out, every=args.every, skip_bad=args.skip_bad)
+    print(f"{args.out}: {sum(n for n, _ in store.drives.values())} pictures of {len(store.drives)} drives, digest {store.digest}")
+    return 0
 
 
 def _verify(args: argparse.Namespace) -> int:
@@ -114,15 +131,10 @@ def _meaning(args: argparse.Namespace, device: Any) -> _Meaning:
     camera = _camera(args.camera) if args.camera else None
     if args.tokenizer is None:
         return _Meaning(tokenizer=None, tokenizer_id="", spec={}, grid_hw=(0, 0), codebook_size=0, camera=camera)
-    from vavam_ros.core.artifact.directory import load_tokenizer
-    from vavam_ros.core.artifact.model_card import CARD_FILE, read_card
+    from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
 
-    if (args.tokenizer / CARD_FILE).is_file():
-        tokenizer: Any = load_tokenizer(args.tokenizer, device)
-        camera = camera or CanonicalCamera.from_dict(read_card(args.tokenizer).canonical_camera)
-    else:
-        loading = importlib.import_module("vavam_training.tokenizing.load")
-        tokenizer = loading.load_tokenizer_dir(args.tokenizer).to(device)
+    tokenizer = load_tokenizer_dir(args.tokenizer, device)
+    camera = camera or tokenizer_camera(args.tokenizer)
     return _Meaning(
         tokenizer=tokenizer.eval(),
         tokenizer_id=tokenizer.tokenizer_id,

@@ -1,0 +1,1 @@
+"""Stage 0: a tokenizer of the VQ-16 family."""

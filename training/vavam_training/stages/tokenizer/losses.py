@@ -1,0 +1,79 @@
+"""Losses of a VQ tokenizer: of LlamaGen's trainer (arXiv 2406.06525; VQGAN, arXiv 2012.09841), and one more that keeps thin edges.
+
+Shape letters: B batch · H W picture · h w token grid · D code width · K codes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+ENTROPY_TEMPERATURE = 0.01
+EPS = 1e-5
+
+
+class Perceptual(Protocol):
+    """A distance between pictures that weighs what people see. None is bundled: its weights have licences of their own."""
+
+    def __call__(self, made: Tensor, true: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], twice → scalar."""
+        ...
+
+
+def codebook_loss(latents: Tensor, codes: Tensor) -> Tensor:
+    """Unit latents and unit code vectors (B, D, h, w): pulls the codes to the latents."""
+    return F.mse_loss(codes, latents.detach())
+
+
+def commitment_loss(latents: Tensor, codes: Tensor) -> Tensor:
+    """Pulls the latents to their codes."""
+    return F.mse_loss(latents, codes.detach())
+
+
+def entropy_loss(latents: Tensor, codebook: Tensor) -> Tensor:
+    """Unit latents (B, D, h, w), unit codebook (K, D): mean entropy of the soft choice of a code, less the entropy of the mean choice.
+
+    Low where each latent is sure of its code and all codes are used alike."""
+    flat = latents.permute(0, 2, 3, 1).reshape(-1, latents.shape[1])
+    distance = flat.square().sum(dim=1, keepdim=True) + codebook.square().sum(dim=1) - 2.0 * flat @ codebook.t()
+    logits = -distance / ENTROPY_TEMPERATURE
+    p = logits.softmax(dim=-1)
+    each = -(p * (logits + EPS).log_softmax(dim=-1)).sum(dim=-1).mean()
+    mean = p.mean(dim=0)
+    return each + (mean * (mean + EPS).log()).sum()
+
+
+def edge_loss(made: Tensor, true: Tensor, scales: int = 2) -> Tensor:
+    """Mean absolute difference of the differences between neighbouring pixels, at full size and halved: (B, 3, H, W) twice → scalar.
+
+    Squared errors alone wash out what is thin: lane markings, poles, a pedestrian far away."""
+    total = made.new_zeros(())
+    for _ in range(scales):
+        total = total + sum(F.l1_loss(a, b) for a, b in zip(_differences(made), _differences(true), strict=True))
+        made, true = F.avg_pool2d(made, 2), F.avg_pool2d(true, 2)
+    return total
+
+
+def _differences(x: Tensor) -> Iterator[Tensor]:
+    yield x[..., 1:] - x[..., :-1]
+    yield x[..., 1:, :] - x[..., :-1, :]
+
+
+def hinge_generator(logits_fake: Tensor) -> Tensor:
+    """The reconstruction should pass for a picture."""
+    return -logits_fake.mean()
+
+
+def hinge_discriminator(logits_real: Tensor, logits_fake: Tensor) -> Tensor:
+    """Pictures above 1, reconstructions below -1."""
+    return 0.5 * (F.relu(1.0 - logits_real).mean() + F.relu(1.0 + logits_fake).mean())
+
+
+def perplexity(usage: Tensor) -> Tensor:
+    """How many codes are in use, as the exponent of the entropy of their frequencies (K,)."""
+    p = usage / usage.sum().clamp_min(1e-12)
+    return torch.exp(-(p * (p + 1e-12).log()).sum())
