@@ -92,6 +92,18 @@ def test_a_run_that_goes_on_is_the_run_that_never_stopped(tmp_path: Path) -> Non
     assert [p.name for p in sorted((tmp_path / "parts" / "checkpoints").iterdir())] == ["step_00000003", "step_00000006"]
 
 
+def test_the_moving_average_is_what_is_written_and_goes_on_too(tmp_path: Path) -> None:
+    run(tmp_path / "whole", 6, ema=0.9)
+    run(tmp_path / "parts", 3, ema=0.9)
+    run(tmp_path / "parts", 6, ema=0.9)
+    assert same(weights(tmp_path / "parts"), weights(tmp_path / "whole"))
+    run(tmp_path / "plain", 6)
+    assert losses(tmp_path / "plain") == losses(tmp_path / "whole")
+    assert not same(weights(tmp_path / "plain"), weights(tmp_path / "whole"))
+    with pytest.raises(ResumeError, match="not a state of this run"):
+        run(tmp_path / "plain", 8, ema=0.9)
+
+
 def test_micro_batches_add_up(tmp_path: Path) -> None:
     run(tmp_path / "two", 4)
     run(tmp_path / "eight", 4, micro_batch=8)

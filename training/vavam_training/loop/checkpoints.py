@@ -53,7 +53,7 @@ def read_meta(checkpoint: Path) -> dict[str, Any]:
 def whole_state(module: nn.Module) -> dict[str, Tensor]:
     """The module's state, gathered from all processes, on the CPU; empty but on the first. All must ask."""
     state = get_model_state_dict(module, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
-    return {name: value for name, value in state.items() if isinstance(value, Tensor)}
+    return {name: value.clone() for name, value in state.items() if isinstance(value, Tensor)}  # on a CPU it would be the weights themselves
 
 
 def save(
@@ -61,6 +61,7 @@ def save(
     step: int,
     module: nn.Module,
     optimizers: Sequence[torch.optim.Optimizer],
+    ema: Mapping[str, Tensor],
     weights: Mapping[str, Tensor],
     meta: Mapping[str, Any],
     processes: Processes,
@@ -75,7 +76,7 @@ def save(
         part.mkdir(parents=True)
     processes.wait()
     with _alone_is_meant():
-        state_dict_saver.save(_state(module, optimizers), checkpoint_id=str(part / STATE), no_dist=processes.control is None)
+        state_dict_saver.save(_state(module, optimizers) | {"ema": dict(ema)}, checkpoint_id=str(part / STATE), no_dist=processes.control is None)
     if processes.first:
         write_tensors(part / WEIGHTS, {k: v.contiguous() for k, v in weights.items()})
         (part / META).write_text(json.dumps(dict(meta), indent=1), encoding="utf-8")
@@ -90,9 +91,9 @@ def save(
     return done
 
 
-def load(checkpoint: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], processes: Processes) -> None:
-    """Fill module and optimisers. Raises ResumeError where the checkpoint is of something else."""
-    state = _state(module, optimizers)
+def load(checkpoint: Path, module: nn.Module, optimizers: Sequence[torch.optim.Optimizer], ema: dict[str, Tensor], processes: Processes) -> None:
+    """Fill module, optimisers and moving average. Raises ResumeError where the checkpoint is of something else."""
+    state = _state(module, optimizers) | {"ema": ema}  # the average's own tensors: filled in place
     try:
         with _alone_is_meant():
             state_dict_loader.load(state, checkpoint_id=str(checkpoint / STATE), no_dist=processes.control is None)

@@ -26,7 +26,8 @@ class LoopConfig:
 
     `batch_size`: samples of a step over all processes; `micro_batch`: how many at a time (0: all of a process), the rest is accumulated.
     `precision`: bf16 is mixed, weights and optimiser stay fp32. `strategy`: auto is ddp under torchrun; fsdp2 shards weights, gradients and optimiser states.
-    `max_minutes`: stop with a checkpoint after so long (0: never), to go on in another slice."""
+    `ema`: decay of a moving average of the weights (0: none; it begins faster, at (1 + steps) / (10 + steps)); the average is what is written as weights and
+    what held-out data and pictures are made with. `max_minutes`: stop with a checkpoint after so long (0: never), to go on in another slice."""
 
     steps: int
     batch_size: int
@@ -37,6 +38,7 @@ class LoopConfig:
     strategy: str = "auto"
     device: str = "auto"
     compile: bool = False
+    ema: float = 0.0
     workers: int = 1
     max_minutes: float = 0.0
     log_every: int = 10
@@ -51,6 +53,8 @@ class LoopConfig:
             raise ConfigError(f"loop: got {self.steps} steps of {self.batch_size} samples for players {sorted(self.players)}, expected one or more of each")
         if self.precision not in PRECISIONS or self.strategy not in STRATEGIES:
             raise ConfigError(f"loop: got precision {self.precision!r}, strategy {self.strategy!r}, expected one of {PRECISIONS}, one of {STRATEGIES}")
+        if not 0.0 <= self.ema < 1.0:
+            raise ConfigError(f"loop.ema: got {self.ema}, expected 0 or more, below 1")
         for name in ("log_every", "save_every", "keep"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"loop.{name}: got {getattr(self, name)}, expected 1 or more")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,31 @@ class Stepper:
         self._forward = torch.compile(self.module) if config.compile else self.module
         self.optimizers = {player: adamw(stage.groups(net, player), config.players[player].optim) for player in stage.players}
 
+        learning = {name: p for name, p in net.named_parameters() if p.requires_grad} if config.ema else {}
+        self._learning = list(learning.values())
+        self.ema = {name: p.detach().clone() for name, p in learning.items()}
+
+    @torch.no_grad()
+    def _average(self, number: int) -> None:
+        if self.ema:
+            decay = min(self._config.ema, (1.0 + number) / (10.0 + number))
+            for mean, p in zip(self.ema.values(), self._learning, strict=True):
+                mean.lerp_(p, 1.0 - decay)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """With the moving average in the place of the weights, where there is one."""
+        with torch.no_grad():
+            kept = [p.detach().clone() for p in self._learning]
+            for mean, p in zip(self.ema.values(), self._learning, strict=True):
+                p.copy_(mean)
+        try:
+            yield
+        finally:
+            with torch.no_grad():
+                for before, p in zip(kept, self._learning, strict=True):
+                    p.copy_(before)
+
     def state_dict_order(self) -> list[torch.optim.Optimizer]:
         """Optimisers, in the order of the stage's players."""
         return [self.optimizers[player] for player in self._stage.players]
@@ -72,6 +97,7 @@ class Stepper:
             total = self._player(number, parts, player)
             several = len(self._stage.players) > 1
             told |= {f"{player}/{k}" if several else k: v for k, v in total.items()}
+        self._average(number)
         return told
 
     def _player(self, number: int, parts: Sequence[tuple[int, Batch]], player: str) -> dict[str, Tensor]:

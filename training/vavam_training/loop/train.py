@@ -57,7 +57,7 @@ class _Run:
         at = checkpoints.latest(folder)
         self.step = self.samples_seen = self.tokens_seen = 0
         if at is not None:
-            checkpoints.load(at, self.stepper.module, self.stepper.state_dict_order(), processes)
+            checkpoints.load(at, self.stepper.module, self.stepper.state_dict_order(), self.stepper.ema, processes)
             meta = checkpoints.read_meta(at)
             self.step, self.samples_seen, self.tokens_seen = (int(meta[k]) for k in ("step", "samples", "tokens"))
         share: dict[str, Any] = {"micro_batch": config.micro_batch, "rank": processes.rank, "world_size": processes.world_size, "workers": config.workers}
@@ -132,22 +132,32 @@ class _Run:
 
     def _validate(self) -> None:
         for player in self.stage.players[:1]:
-            means = self._means(self.stepper.held_out(self.kept_out, player))
+            with self.stepper.averaged():
+                means = self._means(self.stepper.held_out(self.kept_out, player))
             self.watch.held_out(self.step, means)
 
     def _look(self) -> None:
         """Pictures, where the weights are whole on the first process."""
         if self.processes.first and self.kept_out and self.config.strategy != "fsdp2" and self.config.pictures_every:
-            with torch.no_grad():
+            with self.stepper.averaged(), torch.no_grad():
                 self.watch.pictures(self.step, self.stage.pictures(self.stepper.net, self.kept_out[0], self.config.seed))
 
     def _save(self, values: dict[str, Tensor]) -> None:
         check_finite(self.step, self._means({k: v for k, v in values.items() if k.endswith("gradient_norm")}))
-        whole = {k.removeprefix(NET): v for k, v in checkpoints.whole_state(self.stepper.module).items()}
+        with self.stepper.averaged():
+            whole = {k.removeprefix(NET): v for k, v in checkpoints.whole_state(self.stepper.module).items()}
         weights = self.stage.weights(whole) if self.processes.first else {}
         meta = {"step": self.step, "samples": self.samples_seen, "tokens": self.tokens_seen, **self.identity, **self.stage.describe(), "notes": self.notes}
         self.last_checkpoint = checkpoints.save(
-            self.folder, self.step, self.stepper.module, self.stepper.state_dict_order(), weights, meta, self.processes, self.config.keep
+            self.folder,
+            self.step,
+            self.stepper.module,
+            self.stepper.state_dict_order(),
+            self.stepper.ema,
+            weights,
+            meta,
+            self.processes,
+            self.config.keep,
         )
         if self.processes.first:
             write_page(self.folder)
