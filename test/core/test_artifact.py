@@ -194,7 +194,7 @@ READOUT = "action.readout.weight"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        pytest.param(lambda t: t.update({READOUT: t[READOUT].half()}), "float32.*action.readout.weight: got torch.float16", id="dtype"),
+        pytest.param(lambda t: t.update({READOUT: t[READOUT].double()}), "float32.*action.readout.weight: got torch.float64", id="dtype"),
         pytest.param(lambda t: t.update({READOUT: t[READOUT][:, :4].contiguous()}), r"got \(2, 4\), expected \(2, 8\)", id="shape"),
         pytest.param(lambda t: t.pop(READOUT), r"1 tensors missing \(action.readout.weight\), 0 unexpected", id="missing"),
         pytest.param(lambda t: t.update(extra=t[READOUT].clone()), r"0 tensors missing \(\), 1 unexpected \(extra\)", id="unexpected"),
@@ -305,6 +305,36 @@ def test_other_directories_are_not_overwritten(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="not a model directory"):
         random_artifact(tmp_path, TINY)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_weights_that_were_rounded_take_half_the_space(directory: Path, tmp_path: Path) -> None:
+    loaded = load_artifact(directory, device="cpu")
+    with pytest.raises(ConfigError, match="weights that were rounded to it"):
+        save_artifact(tmp_path / "half", loaded.card, loaded.model, loaded.tokenizer, stored=torch.float16)
+    for p in loaded.model.parameters():
+        p.data = p.data.half().float()
+    save_artifact(tmp_path / "whole", loaded.card, loaded.model, loaded.tokenizer)
+    card = save_artifact(tmp_path / "half", loaded.card, loaded.model, loaded.tokenizer, stored=torch.float16)
+    sizes = [(tmp_path / name / "model.safetensors").stat().st_size for name in ("half", "whole")]
+    assert sizes[0] < 0.6 * sizes[1]
+    again = load_artifact(tmp_path / "half", device="cpu")
+    assert again.card == card
+    for a, b in zip(again.model.parameters(), loaded.model.parameters(), strict=True):
+        assert a.dtype == torch.float32
+        assert torch.equal(a, b)
+
+
+def test_a_card_tells_how_the_model_was_trained(directory: Path, tmp_path: Path) -> None:
+    loaded = load_artifact(directory, device="cpu")
+    assert loaded.card.training is None
+    told = replace(loaded.card, training={"stages": [{"name": "action", "steps": 3}], "revision": "abc"})
+    card = save_artifact(tmp_path / "told", told, loaded.model, loaded.tokenizer)
+    assert read_card(tmp_path / "told").training == told.training
+    assert card.model_id == loaded.card.model_id  # it is the same model
+    path = tmp_path / "told" / "model.yaml"
+    path.write_text(path.read_text().split("training:")[0] + "training: long\n")
+    with pytest.raises(ArtifactError, match="section training"):
+        read_card(tmp_path / "told")
 
 
 def test_a_card_of_another_model_is_refused(directory: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ stage: pretrain                     # pretrain | finetune | action | tokenizer
 out: out/runs/video
 model: {preset: small, name: my-model, video: {width: 192}, action: {}, flow: {action_scale_m: 20.0}}
 start: out/runs/video               # weights to begin with: run, checkpoint, artifact or upstream file; finetune and action
+start_grid_hw: [18, 32]             # of an upstream file whose frames have another number of tokens than 576
 tokenizer: out/runs/tokenizer       # decodes pictures for people; not needed
 command_rule: horizon_3s            # action
 options: {init_std: 0.0289}         # of the stage
@@ -46,6 +47,7 @@ class Recipe:
     data: dict[str, Any]
     model: dict[str, Any] = field(default_factory=dict)
     start: str | None = None
+    start_grid_hw: tuple[int, int] | None = None
     tokenizer: str | None = None
     command_rule: str = "horizon_3s"
     options: dict[str, Any] = field(default_factory=dict)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.model import VaVAM, VideoModel
@@ -17,13 +17,14 @@ from vavam_training.windows import WindowSpec
 
 if TYPE_CHECKING:
     from vavam_training.recipe import Opened, Recipe
+    from vavam_training.weights import OpenedWeights
 
 
 def open_stage(recipe: Recipe) -> Opened:
     """Data and stage. Raises ConfigError, DataError, ArtifactError."""
     from vavam_training.recipe import Opened, model_spec, parsed
 
-    start = _weights(recipe.start)
+    start = _weights(recipe)
     spec = _spec(recipe, start) if not recipe.model and start is not None else model_spec(recipe.model)
     labelled = recipe.stage == "action"
     windows = WindowSpec.of(spec, labelled=labelled, command_rule=recipe.command_rule)
@@ -33,7 +34,7 @@ def open_stage(recipe: Recipe) -> Opened:
     stage: Stage
     if labelled:
         options = parsed(ActionOptions, recipe.options)
-        whole = start if isinstance(start, VaVAM) else None
+        whole = start.model if start is not None and isinstance(start.model, VaVAM) else None
         stage = ActionStage(spec, options, recipe.loop.seed, video=_video(start), initial=whole, tokenizer=tokenizer)
     else:
         video = parsed(VideoOptions, recipe.options)
@@ -43,25 +44,24 @@ def open_stage(recipe: Recipe) -> Opened:
     return Opened(stage=stage, samples=train, held_out=held_out)
 
 
-def _weights(path: str | None) -> VaVAM | VideoModel | None:
-    if path is None:
+def _weights(recipe: Recipe) -> OpenedWeights | None:
+    if recipe.start is None:
         return None
     from vavam_training.weights import open_weights
 
-    model: VaVAM | VideoModel = open_weights(path).model
-    return model
+    return open_weights(recipe.start, grid_hw=recipe.start_grid_hw)
 
 
-def _video(model: VaVAM | VideoModel | None) -> VideoModel | None:
-    return model.video if isinstance(model, VaVAM) else model
+def _video(start: OpenedWeights | None) -> VideoModel | None:
+    if start is None:
+        return None
+    return start.model.video if isinstance(start.model, VaVAM) else start.model
 
 
-def _spec(recipe: Recipe, start: Any) -> ModelSpec:
-    spec = start.spec
-    if isinstance(spec, VideoSpec):
+def _spec(recipe: Recipe, start: OpenedWeights) -> ModelSpec:
+    if isinstance(start.spec, VideoSpec):
         raise ConfigError(f"model: {recipe.start} holds a video model alone, which says nothing of an action expert: give `model` in the recipe")
-    assert isinstance(spec, ModelSpec)
-    return spec
+    return start.spec
 
 
 def _check_tokens(mixture: Mixture, video: VideoSpec) -> None:

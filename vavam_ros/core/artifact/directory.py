@@ -1,7 +1,8 @@
 """A model on disk: model.yaml, model.safetensors, tokenizer.safetensors, golden.safetensors, written whole or not at all.
 
-Weights are float32 on disk, whatever the network later runs in. On load the card, the names, shapes and values of all tensors, the ids and the
-golden output are checked, in this order and each with its own error; the golden output is replayed in fp32 on the device, before any cast.
+Weights are float32 on disk (or half of that, if they were rounded to it before), whatever the network later runs in. On load the card, the names,
+shapes and values of all tensors, the ids and the golden output are checked, in this order and each with its own error; the golden output is replayed
+in fp32 on the device, before any cast.
 """
 
 from __future__ import annotations
@@ -46,10 +47,13 @@ class LoadedVideo:
     tokenizer: VQ16
 
 
-def save_artifact(directory: Path | str, card: ModelCard, model: VaVAM | VideoModel, tokenizer: VQ16) -> ModelCard:
+def save_artifact(
+    directory: Path | str, card: ModelCard, model: VaVAM | VideoModel, tokenizer: VQ16, *, stored: torch.dtype = torch.float32
+) -> ModelCard:
     """Write a model directory in one step and return the card with its ids. An older model there is replaced, anything else is not.
 
-    Models in another number format than float32 are refused: the file would hold less than was trained.
+    Models in another number format than float32 are refused: the file would hold less than was trained. `stored`: number format of the model's file; half
+    of float32 takes half the space, but only for weights that were rounded to it before, so that what is loaded is what was given.
     """
     directory = Path(directory)
     kind = "vavam" if isinstance(model, VaVAM) else "vavim"
@@ -58,6 +62,9 @@ def save_artifact(directory: Path | str, card: ModelCard, model: VaVAM | VideoMo
         raise ConfigError(f"the card describes another model: card {card.kind} {card.spec} {card.tokenizer}; given {kind} {model_spec} {tokenizer.spec}")
     for what, module in (("model", model), ("tokenizer", tokenizer)):
         check_tensors(module.state_dict(), module.state_dict(), what)
+    weights = {name: t.to(stored) for name, t in model.state_dict().items()}
+    if any(not torch.equal(weights[name].float(), t) for name, t in model.state_dict().items()):
+        raise ConfigError(f"stored: got {stored} for weights that it cannot hold, expected weights that were rounded to it, or float32")
     if directory.exists() and not (directory / CARD_FILE).is_file() and (not directory.is_dir() or any(directory.iterdir())):
         raise ArtifactError(f"{directory} exists and is not a model directory: choose another output, nothing was overwritten")
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -65,7 +72,7 @@ def save_artifact(directory: Path | str, card: ModelCard, model: VaVAM | VideoMo
     part = Path(tempfile.mkdtemp(prefix=f".{directory.name}.part-", dir=directory.parent))
     try:
         part.chmod(0o755)
-        write_tensors(part / MODEL_FILE, model.state_dict())
+        write_tensors(part / MODEL_FILE, weights)
         write_tensors(part / TOKENIZER_FILE, tokenizer.state_dict())
         write_tensors(part / GOLDEN_FILE, golden)
         card = card.identified(tokenizer_identity(tokenizer.state_dict(), tokenizer.spec), file_digest(part / MODEL_FILE))

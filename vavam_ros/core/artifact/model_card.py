@@ -46,6 +46,7 @@ class ModelCard:
     command_rule: CommandRule = "reference"
     source: str = ""
     notes: str = ""
+    training: Mapping[str, Any] | None = None  # plain types: stages, data with their digests, seeds, revision; None: not known
     tokenizer_id: str = ""
     model_id: str = ""
     schema_version: int = SCHEMA_VERSION
@@ -102,6 +103,7 @@ class ModelCard:
             "commands": {"map": dict(self.command_map or {}), "rule": self.command_rule},
             "camera": {k: dict(v) if isinstance(v, Mapping) else v for k, v in self.canonical_camera.items()},
             "tokenizer": {"id": self.tokenizer_id, **self.tokenizer.to_dict()},
+            **({} if self.training is None else {"training": dict(self.training)}),
         }
 
     @classmethod
@@ -127,8 +129,11 @@ class ModelCard:
             "camera",
             "tokenizer",
         }
-        if set(d) != names:
-            raise ArtifactError(f"missing keys {sorted(names - set(d))}, unknown keys {sorted(set(d) - names)}")
+        training = d.get("training")
+        if "training" in d and not isinstance(training, Mapping):
+            raise ArtifactError(f"section training: got {training!r}, expected a mapping")
+        if set(d) - {"training"} != names:
+            raise ArtifactError(f"missing keys {sorted(names - set(d))}, unknown keys {sorted(set(d) - names - {'training'})}")
         for section, keys in (("commands", {"map", "rule"}), ("tokenizer", {"id", *(f.name for f in fields(TokenizerSpec))})):
             if not isinstance(d[section], Mapping) or set(d[section]) != keys:
                 raise ArtifactError(f"section {section}: got {d[section]!r}, expected the keys {sorted(keys)}")
@@ -148,6 +153,7 @@ class ModelCard:
             command_rule=d["commands"]["rule"],
             source=d["source"],
             notes=d["notes"],
+            training=training,
             tokenizer_id=tokenizer_id,
             model_id=d["model_id"],
         )
@@ -155,7 +161,7 @@ class ModelCard:
     def identified(self, tokenizer_id: str, weights_digest: str) -> ModelCard:
         """The card with its ids: the model's is its name and a hash over weights, tokenizer and all that changes what the model does or may do."""
         card = replace(self, tokenizer_id=tokenizer_id, model_id="")
-        content = {k: v for k, v in card.to_dict().items() if k not in ("licence", "source", "notes", "model_id")}
+        content = {k: v for k, v in card.to_dict().items() if k not in ("licence", "source", "notes", "training", "model_id")}
         digest = hashlib.sha256(json.dumps([content, weights_digest], sort_keys=True).encode()).hexdigest()
         return replace(card, model_id=f"{self.spec.name}-{digest[:12]}")
 

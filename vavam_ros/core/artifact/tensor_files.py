@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from vavam_ros.core.contracts import ArtifactError
 
+HALVES = (torch.float16, torch.bfloat16)
 _SHOWN = 6  # names listed in a message before "and n more"
 
 
@@ -113,7 +114,8 @@ class Unfilled(TorchFunctionMode):
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], source: str, device: torch.device | str) -> None:
-    """Check weights, put them into a module built on `meta`, move it. Raises ArtifactError as `check_tensors`."""
+    """Check weights, put them into a module built on `meta`, move it. What is stored in half precision becomes float32. Raises as `check_tensors`."""
+    tensors = {name: t.float() if t.dtype in HALVES else t for name, t in tensors.items()}
     check_tensors(tensors, module.state_dict(), source)
     put(module, tensors, device)
 

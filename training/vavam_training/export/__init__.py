@@ -1,0 +1,1 @@
+"""From a run to what others load: the nodes' model directory, and an upstream-format checkpoint."""

@@ -1,0 +1,152 @@
+"""The model directory that the nodes load, from a run of stage action (or pretrain: a video model alone) and its tokenizer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import torch
+
+from vavam_ros.core.artifact import ModelCard, save_artifact
+from vavam_ros.core.artifact.model_card import CommandRule
+from vavam_ros.core.artifact.model_card import Domain as CardDomain
+from vavam_ros.core.camera import CANONICAL_CAMERAS
+from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.model import VaVAM, VideoModel
+from vavam_ros.core.spec import ModelSpec, with_name
+from vavam_training.contracts import DataError
+from vavam_training.loop.checkpoints import META, latest, read_meta
+from vavam_training.mixing.config import DataConfig
+from vavam_training.revision import git_revision
+from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
+from vavam_training.weights import OpenedWeights, open_weights
+
+STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
+# The rules by which labels are made all mean "where the vehicle is 3 s from now"; the nodes know that one as the reference's.
+CARD_RULES: dict[str, CommandRule] = {"horizon_3s": "reference", "reference": "reference", "recorded": "reference"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportConfig:
+    """What is exported. `run`: a run or checkpoint; `name`, `notes`: for people; `stored`: number format of the file."""
+
+    run: Path
+    tokenizer: Path
+    out: Path
+    name: str = ""
+    notes: str = ""
+    licence: str = ""
+    stored: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.stored not in STORED:
+            raise ConfigError(f"stored: got {self.stored!r}, expected one of {', '.join(STORED)}")
+
+
+def export_artifact(config: ExportConfig) -> ModelCard:
+    """Write the model directory and return its card. Raises ConfigError, DataError, ArtifactError."""
+    opened = open_weights(config.run)
+    tokenizer = load_tokenizer_dir(config.tokenizer)
+    spec = _spec(opened)
+    data = list(_data(opened))
+    wrong = sorted({d["tokenizer_id"] for d in data} - {tokenizer.tokenizer_id})
+    if wrong:
+        raise DataError(f"tokenizer: got {tokenizer.tokenizer_id} from {config.tokenizer}, but the model learned from tokens of {', '.join(wrong)}")
+    camera = tokenizer_camera(config.tokenizer)
+    if camera is None and data and data[0]["camera"]:
+        camera = CANONICAL_CAMERAS.get(data[0]["camera"])
+    if camera is None:
+        raise DataError("camera: neither the tokenizer nor the data say what the pictures were taken through; expected a run that was given pictures")
+    card = ModelCard(
+        spec=with_name(spec, config.name) if config.name else spec,
+        tokenizer=tokenizer.spec,
+        canonical_camera=camera.to_dict(),
+        domain=_domain(data),
+        trained=True,
+        licence=config.licence or "; ".join(sorted({d["licence"] for d in data})) or "not stated",
+        kind=opened.kind,
+        command_rule=CARD_RULES[_notes(opened).get("command_rule", "horizon_3s")],
+        source=opened.source,
+        notes=config.notes,
+        training=training_section(opened, data),
+    )
+    model = opened.model
+    if isinstance(model, VaVAM):
+        model.spec = card.spec
+    return save_artifact(config.out, card, rounded(model, STORED[config.stored]), tokenizer, stored=STORED[config.stored])
+
+
+def rounded(model: VaVAM | VideoModel, dtype: torch.dtype) -> VaVAM | VideoModel:
+    """The model with weights that `dtype` can hold, in place, still float32."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(p.to(dtype).float())
+    return model
+
+
+def training_section(opened: OpenedWeights, data: list[dict[str, Any]]) -> dict[str, Any]:
+    """For the card: how each of its stages went, and what on."""
+    stages, meta = [], opened.meta
+    while meta is not None:
+        notes = meta.get("notes", {})
+        loop = notes.get("loop", {})
+        stage = {k: meta.get(k) for k in ("stage", "step", "samples", "tokens", "seed", "batch_size", "data")}
+        stages.append(stage | {"precision": loop.get("precision"), "options": notes.get("options"), "start": notes.get("start")})
+        meta = _meta_of(notes.get("start"))
+    return {"revision": git_revision(), "stages": list(reversed(stages)), "data": data}
+
+
+def _meta_of(start: Any) -> dict[str, Any] | None:
+    """Description of the checkpoint that a stage began with, where it is still there."""
+    if not isinstance(start, str) or not Path(start).is_dir():
+        return None
+    folder = Path(start)
+    found = folder if (folder / META).is_file() else latest(folder)
+    return read_meta(found) if found is not None else None
+
+
+def _notes(opened: OpenedWeights) -> dict[str, Any]:
+    notes = (opened.meta or {}).get("notes", {})
+    return notes if isinstance(notes, dict) else {}
+
+
+def _data(opened: OpenedWeights) -> Iterator[dict[str, Any]]:
+    """Token sets of the recipe that are still there, by their manifests."""
+    from vavam_training.dataset import TokenDataset
+
+    recipe = _notes(opened).get("data")
+    if not recipe:
+        return
+    for part in DataConfig.from_dict(recipe).parts:
+        manifest = TokenDataset.open(part.path if "://" in part.path else Path(part.path).expanduser()).manifest
+        camera = manifest.canonical_camera.get("name", "") if manifest.canonical_camera else ""
+        yield {
+            "name": part.name,
+            "source": manifest.source,
+            "licence": manifest.licence,
+            "domain": manifest.domain,
+            "drives": len(manifest.drives),
+            "frames": manifest.frames,
+            "hours": round(manifest.hours, 3),
+            "digest": manifest.digest,
+            "tokenizer_id": manifest.tokenizer_id,
+            "camera": camera,
+            "ratio": part.ratio,
+        }
+
+
+def _domain(data: list[dict[str, Any]]) -> CardDomain:
+    found = {d["domain"] for d in data}
+    if not found <= set(get_args(CardDomain)) or len(found) != 1:
+        # What has seen both is held to the stricter rules of the two.
+        return "synthetic_world" if not found or "synthetic_world" in found else "real"
+    domain: CardDomain = found.pop()
+    return domain
+
+
+def _spec(opened: OpenedWeights) -> ModelSpec:
+    if isinstance(opened.spec, ModelSpec):
+        return opened.spec
+    raise ConfigError(f"{opened.source} says nothing of an action expert; expected a run of this workspace")
