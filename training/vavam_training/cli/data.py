@@ -1,4 +1,4 @@
-"""`vavam-train data`: raw drives to token sets (import), and whether a set is whole (verify)."""
+"""`vavam-train data`: raw drives to token sets (import) and pictures, whether a set is whole (verify), and what is in it (check)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from vavam_training.dataset import Manifest
 from vavam_training.sources import KINDS
 from vavam_training.sources.rosbag import TokensFrom
 
-ACTIONS = ("import", "pictures", "verify")
+ACTIONS = ("import", "pictures", "verify", "check")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `vavam-train data`."""
-    what = "import: drives → token set; pictures: drives → what a tokenizer learns from; verify: compare a set with its hashes"
+    what = "import: drives → token set; pictures: drives → what a tokenizer learns from; verify: compare a set with its hashes; check: a page of what is in it"
     parser.add_argument("action", choices=ACTIONS, help=what)
-    parser.add_argument("--path", required=True, help="import: where the drives are; verify: the set, a folder or an address that fsspec knows")
+    parser.add_argument("--path", required=True, help="import: where the drives are; verify, check: the set, a folder or an address that fsspec knows")
     parser.add_argument("--source", choices=sorted(KINDS), default="rosbag", help="what kind of drives (default %(default)s)")
-    parser.add_argument("--out", type=Path, help="folder of the set; an import that was interrupted goes on there")
+    parser.add_argument("--out", type=Path, help="folder of the set; an import that was interrupted goes on there; check: the page (default: NAME.html)")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="tokenizer or model directory; not needed where tokens were recorded")
     cameras = ", ".join(CANONICAL_CAMERAS)
     parser.add_argument("--camera", metavar="NAME|FILE", help=f"canonical camera: a YAML file, or one of {cameras} (default: the model directory's)")
@@ -38,6 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="pictures: keep every n-th (default: all)")
     parser.add_argument("--image-hw", type=int, nargs=2, metavar=("H", "W"), help="pictures: size to keep (default: the camera's)")
+    parser.add_argument("--drives", type=int, default=0, metavar="N", help="check: look at N drives, evenly chosen (default: all); hashes are of all")
+    parser.add_argument("--frames", type=int, metavar="T", help="check: context frames of a window (default: 8)")
     bags = parser.add_argument_group("bags")
     bags.add_argument("--tokens", choices=get_args(TokensFrom), help="recorded FrameTokens or pictures (default: FrameTokens where they are of this tokenizer)")
     bags.add_argument("--rear-axle-x", type=float, metavar="M", help="x of the rear axle in the odometry's frame (default: as recorded, else 0; world: -1.4)")
@@ -47,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all went well. Raises VavamError."""
-    return {"import": _import, "pictures": _pictures, "verify": _verify}[args.action](args)
+    return {"import": _import, "pictures": _pictures, "verify": _verify, "check": _check}[args.action](args)
 
 
 def _pictures(args: argparse.Namespace) -> int:
@@ -73,6 +75,27 @@ def _verify(args: argparse.Namespace) -> int:
     print(f"{args.path}: whole. {_totals(dataset.manifest)}")
     for skipped in dataset.manifest.skipped:
         print(f"  skipped {skipped.what}: {skipped.why}")
+    return 0
+
+
+def _check(args: argparse.Namespace) -> int:
+    import torch
+
+    from vavam_training.checking.report import check
+    from vavam_training.windows import WindowSpec
+
+    tokenizer, device = None, torch.device(args.device)
+    if args.tokenizer is not None:
+        from vavam_training.tokenizing.load import load_tokenizer_dir
+
+        tokenizer = load_tokenizer_dir(args.tokenizer, device).eval()
+    out = args.out or Path(f"{args.path.rstrip('/').rsplit('/', 1)[-1]}.html")
+    spec = WindowSpec() if args.frames is None else WindowSpec(frames=args.frames)
+    dataset, found = check(args.path, out, tokenizer=tokenizer, device=device, spec=spec, drives=args.drives)
+    print(f"{args.path}: whole. {_totals(dataset.manifest)}")
+    for finding in found:
+        print(f"  {'look: ' if finding.look else ''}{finding.text}")
+    print(f"page: {out}")
     return 0
 
 
