@@ -89,7 +89,9 @@ def _tiles(manifest: Manifest, n: SetNumbers) -> list[tuple[str, str]]:
 
 def _histograms(n: SetNumbers) -> list[tuple[str, str]]:
     m = n.motion
-    lever = "too few turns to say" if m.lever_m is None else f"in turns they move like a point {m.lever_m:+.2f} m ahead of one that does not slip sideways"
+    lever = "too few turns to say"
+    if m.lever_m is not None:
+        lever = f"in turns they move like a point {abs(m.lever_m):.2f} m {'ahead of' if m.lever_m >= 0 else 'behind'} one that does not slip sideways"
     error = "no recorded speed" if m.speed_error_mps is None else f"recorded speed {m.speed_scale:.3f} times it, {m.speed_error_mps:.2f} m/s off on average"
     made = [
         (plots.histogram(m.speed, "speed along the vehicle, from the poses [m/s]", at_least=10.0), f"Speed; {error}."),
