@@ -174,6 +174,8 @@ def test_import_to_a_token_set(tmp_path: Path, model_dir: Path) -> None:
     dataset = TokenDataset.open(out)
     assert (dataset.manifest.source, dataset.manifest.domain, dataset.drive_lengths) == ("nuscenes", "real", (5, 5))
     assert "CC BY-NC-SA" in dataset.manifest.licence
+    assert main([*arguments[:-1], str(tmp_path / "resized"), "--camera-mode", "resize"]) == 0
+    assert TokenDataset.open(tmp_path / "resized").rows(0).camera_id == "resize:320x180"
     rows = dataset.rows(0)
     assert rows.camera_id == "nuscenes_cam_front"
     assert rows.has_motion

@@ -12,7 +12,7 @@ import yaml
 from vavam_ros.core.camera import CANONICAL_CAMERAS, CanonicalCamera
 from vavam_training.contracts import DataError, Domain
 from vavam_training.dataset import Manifest
-from vavam_training.sources import KINDS
+from vavam_training.sources import KINDS, CameraMode
 from vavam_training.sources.rosbag import TokensFrom
 
 ACTIONS = ("import", "pictures", "verify", "check")
@@ -28,6 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="tokenizer or model directory; not needed where tokens were recorded")
     cameras = ", ".join(CANONICAL_CAMERAS)
     parser.add_argument("--camera", metavar="NAME|FILE", help=f"canonical camera: a YAML file, or one of {cameras} (default: the model directory's)")
+    parser.add_argument(
+        "--camera-mode", choices=get_args(CameraMode), default="warp", help="resize: as upstream, whatever is known of the camera (default: warp)"
+    )
     parser.add_argument("--name", help="of the set (default: the name of its folder)")
     parser.add_argument("--licence", help="of the drives; needed unless they state one")
     parser.add_argument("--domain", choices=get_args(Domain), help="where the pictures come from (default: as the source says)")
@@ -206,8 +209,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     topics = ("image_topic", "odometry_topic", "camera_info_topic", "command_topic")
     own = {"tokens": args.tokens, "rear_axle_x_m": args.rear_axle_x, "rate_hz": args.rate_hz, **{t: getattr(args, t) for t in topics}}
     options |= {name: value for name, value in own.items() if value is not None}
-    options["skip_bad"] = args.skip_bad
-    return options
+    return options | {"skip_bad": args.skip_bad, "camera_mode": args.camera_mode}
 
 
 def _writer(args: argparse.Namespace, source: str, licence: str, domain: Domain, meaning: _Meaning) -> Any:
