@@ -103,7 +103,8 @@ def write_bag(
             image = messages.compressed_image(writer, stamp, "camera", picture(tick // 2).tobytes(), "rgb8; jpeg compressed bgr8")
             writer.write("/cam/image", stamp, image)
             if label_topic:
-                writer.write("/classes/image", stamp, image)
+                classes = cv2.imencode(".png", np.full((camera.height, camera.width), tick // 2 % 3, np.uint8))[1].tobytes()
+                writer.write("/classes/image", stamp, messages.compressed_image(writer, stamp, "camera", classes, "mono8; png compressed "))
     return path
 
 

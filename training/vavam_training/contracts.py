@@ -63,6 +63,7 @@ class Frame:
     rotation_wxyz: F64 | None = None  # (4,)
     speed_mps: float | None = None
     command: int = NO_COMMAND  # as recorded (vavam_ros.core.contracts.Command), not a label
+    classes: U8 | None = None  # (H, W) semantic class of each pixel, as recorded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,10 +138,11 @@ class Batch:
     positions_m: Tensor | None = None  # float32 (B, T, H, 2): future of each frame in its own ego frame
     command: Tensor | None = None  # int64 (B, T)
     images: Tensor | None = None  # float32 (B, 3, H, W) in [-1, 1]: stage 0 only, tokens are then empty (B, 0, 0, 0)
+    weight: Tensor | None = None  # float32 (B, 1, H, W): how much a pixel counts; None: all alike
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device, copied without waiting where it can."""
-        names = ("tokens", "source", "positions_m", "command", "images")
+        names = ("tokens", "source", "positions_m", "command", "images", "weight")
         return Batch(**{name: value.to(device, non_blocking=True) for name in names if (value := getattr(self, name)) is not None})
 
 

@@ -21,6 +21,7 @@ from vavam_training.loop.watch import read_metrics
 from vavam_training.mixing import Loader
 from vavam_training.pictures import PictureSamples, PictureStore
 from vavam_training.pictures.samples import split_pictures
+from vavam_training.stages.tokenizer.losses import edge_loss, weighted_mean
 from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
 
 Bag = Callable[..., Path]
@@ -100,6 +101,37 @@ def test_the_order_is_nobody_s_but_the_seed_s(store: PictureStore) -> None:
         samples.batch(range(6, 10))
     with pytest.raises(ConfigError, match="multiples of 16"):
         PictureSamples([store], 3, crop_hw=(16, 40))
+
+
+def test_pixels_count_by_their_class(tmp_path: Path, make_bag: Bag) -> None:
+    (tmp_path / "bags").mkdir()
+    make_bag(tmp_path / "bags" / "drive.mcap", pictures=3, label_topic=True)
+    command = ["data", "pictures", "--path", str(tmp_path / "bags"), "--camera", "world_front", "--rear-axle-x", "-1.4"]
+    assert main([*command, "--option", "label_topic=/classes/image", "--out", str(tmp_path / "p")]) == 0
+    kept = PictureStore.open(tmp_path / "p")
+    assert [int(c.max()) for c in kept.classes("drive")] == [0, 1, 2]
+    samples = PictureSamples([kept], 0, class_weights=(1.0, 5.0, 2.0), mirror=True)
+    batch = samples.batch(range(3))
+    assert batch.weight is not None
+    assert batch.weight.shape == (3, 1, *kept.image_hw)
+    assert sorted(float(w.max()) for w in batch.weight) == [1.0, 2.0, 5.0]
+    with pytest.raises(DataError, match=r"got 2 of them, but the pictures have class 2"):
+        PictureSamples([kept], 0, class_weights=(1.0, 5.0)).batch(range(3))
+    assert main([*command, "--image-hw", "32", "64", "--option", "label_topic=/classes/image", "--out", str(tmp_path / "small")]) == 2  # they cannot be warped
+    assert main([*command, "--option", "label_topic=/nothing", "--out", str(tmp_path / "none")]) == 2
+    assert main([*command, "--out", str(tmp_path / "plain")]) == 0
+    with pytest.raises(DataError, match="from a source with classes"):
+        PictureSamples([PictureStore.open(tmp_path / "plain")], 0, class_weights=(1.0,)).batch(range(2))
+
+
+def test_weights_of_pixels_weigh_their_errors() -> None:
+    made, true, weight = torch.zeros(1, 3, 4, 4), torch.ones(1, 3, 4, 4), torch.ones(1, 1, 4, 4)
+    made[..., :2] = 1.0  # right in the left half
+    assert float(weighted_mean((made - true).abs(), None)) == 0.5
+    weight[..., 2:] = 3.0
+    assert float(weighted_mean((made - true).abs(), weight)) == pytest.approx(0.75)
+    assert float(edge_loss(made, true)) < float(edge_loss(made, true, weight))
+    assert float(edge_loss(made, true, torch.full_like(weight, 7.0))) == pytest.approx(float(edge_loss(made, true)))
 
 
 def test_whole_drives_are_held_out(store: PictureStore) -> None:

@@ -1,6 +1,6 @@
 """Pictures of drives through the canonical camera, as arrays that are mapped: one file a drive, renamed into place when it is whole.
 
-    OUT/parts/NAME.npy   uint8 (n, H, W, 3)
+    OUT/parts/NAME.npy   uint8 (n, H, W, 3); NAME.classes.npy beside it where the source has classes: uint8 (n, H, W)
     OUT/pictures.json    last: size, camera, source, licence, drives with counts and hashes, what was skipped
 """
 
@@ -21,7 +21,7 @@ from vavam_ros.core.camera import CanonicalCamera, ViewTransform
 from vavam_ros.core.contracts import U8, CameraError
 from vavam_training.contracts import DataError, DriveRef, Skipped, Source
 
-MANIFEST, PARTS = "pictures.json", "parts"
+MANIFEST, PARTS, CLASSES = "pictures.json", "parts", ".classes.npy"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +66,15 @@ class PictureStore:
             raise DataError(f"{path}: got {found.shape} {found.dtype}, expected {(self.drives[drive][0], *self.image_hw, 3)} uint8; keep the pictures again")
         return found
 
+    def classes(self, drive: str) -> U8:
+        """(n, H, W) semantic class of each pixel, mapped. Raises DataError where they were not kept."""
+        path = self.folder / PARTS / f"{drive}{CLASSES}"
+        try:
+            found: U8 = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise DataError(f"{path}: {error}; keep the pictures again, from a source with classes (--option label_topic=TOPIC)") from error
+        return found
+
 
 def keep_pictures(source: Source, camera: CanonicalCamera, image_hw: tuple[int, int], out: Path, *, every: int = 1, skip_bad: bool = False) -> PictureStore:
     """Every `every`-th picture of all drives. Started again, it goes on.
@@ -81,7 +90,10 @@ def keep_pictures(source: Source, camera: CanonicalCamera, image_hw: tuple[int, 
         path = out / PARTS / f"{drive.name}.npy"
         if not path.exists():
             try:
-                _write(path, _pictures(source, drive, camera, image_hw, every))
+                pictures, classes = _pictures(source, drive, camera, image_hw, every)
+                if classes is not None:
+                    _write(path.with_name(f"{drive.name}{CLASSES}"), classes)
+                _write(path, pictures)
             except DataError as error:
                 if not skip_bad:
                     raise
@@ -104,9 +116,9 @@ def _claim(out: Path, settings: dict[str, Any]) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _pictures(source: Source, drive: DriveRef, camera: CanonicalCamera, image_hw: tuple[int, int], every: int) -> U8:
+def _pictures(source: Source, drive: DriveRef, camera: CanonicalCamera, image_hw: tuple[int, int], every: int) -> tuple[U8, U8 | None]:
     mode: Literal["warp", "resize"] = "warp" if drive.camera is not None else "resize"
-    kept = []
+    kept, classes = [], []
     try:
         view = ViewTransform(camera, image_hw, mode=mode, source=drive.camera)
         for i, frame in enumerate(source.frames(drive)):
@@ -114,11 +126,15 @@ def _pictures(source: Source, drive: DriveRef, camera: CanonicalCamera, image_hw
                 if frame.rgb is None:
                     raise DataError(f"drive {drive.name!r}: frame {i} has no picture; expected a source of pictures")
                 kept.append(view(frame.rgb))
+                if frame.classes is not None:
+                    if not view.is_identity or frame.classes.shape != image_hw:
+                        raise DataError(f"drive {drive.name!r}: its pictures are warped to {camera.name}, classes cannot be; take them through that camera")
+                    classes.append(frame.classes)
     except CameraError as error:
         raise DataError(f"drive {drive.name!r}: {error}") from error
     if not kept:
         raise DataError(f"drive {drive.name!r}: no frame of it could be used")
-    return np.stack(kept)
+    return np.stack(kept), np.stack(classes) if classes else None
 
 
 def _write(path: Path, pictures: U8) -> None:

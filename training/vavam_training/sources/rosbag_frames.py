@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import cv2
 import numpy as np
 
 from vavam_ros.bags import BagMessage, BagReader
-from vavam_ros.core.contracts import F64, NS_PER_S, U8, EgoPose, InputError, PoseQuality, Waiting, WaitReason
+from vavam_ros.core.contracts import F64, NS_PER_S, U8, BagError, EgoPose, InputError, PoseQuality, Waiting, WaitReason
 from vavam_ros.core.geometry import pose_matrix, to_xyz_quat_xyzw
 from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory
 from vavam_ros.replay import messages
@@ -88,6 +89,28 @@ class Commands:
         return NO_COMMAND
 
 
+class Classes:
+    """Semantic classes by stamp, where a topic of them is asked for: pictures of one channel, kept encoded until they are wanted."""
+
+    def __init__(self, reader: BagReader, topic: str | None) -> None:
+        self._encoded: dict[int, BagMessage] = {}
+        self._reader, self._topic = reader, topic
+        if topic is not None:
+            if topic not in reader.topics:
+                raise BagError(f"{reader.path}: no topic {topic} with classes; it has {', '.join(sorted(reader.topics))}")
+            self._encoded = {header_stamp_ns(m.data): m for m in reader.messages([topic])}
+
+    def at(self, stamp_ns: int) -> U8 | None:
+        """(H, W) classes of the picture with this stamp; None where none are asked for. Raises BagError where it has none."""
+        if self._topic is None:
+            return None
+        message = self._encoded.get(stamp_ns)
+        data = None if message is None else cv2.imdecode(np.frombuffer(bytes(self._reader.decode(message).data), np.uint8), cv2.IMREAD_UNCHANGED)
+        if data is None or data.ndim != 2 or data.dtype != np.uint8:
+            raise BagError(f"{self._reader.path}: no classes (PNG of one channel) on {self._topic} for the picture at {stamp_ns}")
+        return data.astype(np.uint8, copy=False)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
     """A picture with its pose, or why it has none."""
@@ -97,13 +120,19 @@ class Outcome:
     pose: EgoPose | None
     why: str = ""
 
-    def frame(self, rgb: U8, command: int) -> Frame:
+    def frame(self, rgb: U8, command: int, classes: U8 | None) -> Frame:
         """The frame of a picture that has a pose."""
         assert self.pose is not None
         position, rotation = _parts(self.pose.T_odom_ego)
         return Frame(
-            stamp_ns=self.stamp_ns, rgb=rgb, position_m=position, rotation_wxyz=rotation, speed_mps=float(self.pose.linear_mps[0]), command=command
-        )  # fmt: skip
+            stamp_ns=self.stamp_ns,
+            rgb=rgb,
+            position_m=position,
+            rotation_wxyz=rotation,
+            speed_mps=float(self.pose.linear_mps[0]),
+            command=command,
+            classes=classes,
+        )
 
 
 class PictureQueue:

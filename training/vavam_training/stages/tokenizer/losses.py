@@ -5,7 +5,6 @@ Shape letters: B batch · H W picture · h w token grid · D code width · K cod
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Protocol
 
 import torch
@@ -47,20 +46,35 @@ def entropy_loss(latents: Tensor, codebook: Tensor) -> Tensor:
     return each + (mean * (mean + EPS).log()).sum()
 
 
-def edge_loss(made: Tensor, true: Tensor, scales: int = 2) -> Tensor:
+def weighted_mean(error: Tensor, weight: Tensor | None) -> Tensor:
+    """error (B, C, H, W), weight (B, 1, H, W) of pixels, or None: the mean → scalar."""
+    if weight is None:
+        return error.mean()
+    return (error * weight).sum() / (weight.sum() * error.shape[1])
+
+
+def edge_loss(made: Tensor, true: Tensor, weight: Tensor | None = None, scales: int = 2) -> Tensor:
     """Mean absolute difference of the differences between neighbouring pixels, at full size and halved: (B, 3, H, W) twice → scalar.
 
     Squared errors alone wash out what is thin: lane markings, poles, a pedestrian far away."""
     total = made.new_zeros(())
     for _ in range(scales):
-        total = total + sum(F.l1_loss(a, b) for a, b in zip(_differences(made), _differences(true), strict=True))
+        error = _differences(made - true)
+        total = total + sum(weighted_mean(e.abs(), w) for e, w in zip(error, _edges(weight), strict=True))
         made, true = F.avg_pool2d(made, 2), F.avg_pool2d(true, 2)
+        weight = None if weight is None else F.avg_pool2d(weight, 2)
     return total
 
 
-def _differences(x: Tensor) -> Iterator[Tensor]:
-    yield x[..., 1:] - x[..., :-1]
-    yield x[..., 1:, :] - x[..., :-1, :]
+def _differences(x: Tensor) -> tuple[Tensor, Tensor]:
+    return x[..., 1:] - x[..., :-1], x[..., 1:, :] - x[..., :-1, :]
+
+
+def _edges(weight: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
+    """The larger weight of two neighbours."""
+    if weight is None:
+        return None, None
+    return torch.maximum(weight[..., 1:], weight[..., :-1]), torch.maximum(weight[..., 1:, :], weight[..., :-1, :])
 
 
 def hinge_generator(logits_fake: Tensor) -> Tensor:

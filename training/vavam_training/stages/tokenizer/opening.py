@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PictureData:
-    """Where the pictures are. `crop_hw`: pieces of that size until step `whole_from_step`."""
+    """Where the pictures are. `crop_hw`: pieces of that size until step `whole_from_step`. `class_weights`: how much a pixel of each semantic class counts,
+    for pictures that were kept with classes; none: all alike."""
 
     pictures: tuple[str, ...]
     held_out_share: float = 0.0
     crop_hw: tuple[int, int] | None = None
     whole_from_step: int = 0
     mirror: bool = False
+    class_weights: tuple[float, ...] = ()
 
 
 def open_stage(recipe: Recipe) -> Opened:
@@ -39,7 +41,8 @@ def open_stage(recipe: Recipe) -> Opened:
     if not stores:
         raise ConfigError("data.pictures: got none, expected folders made by `vavam-train data pictures`")
     whole_from = data.whole_from_step * recipe.loop.batch_size
-    train, held_out = split_pictures(stores, data.held_out_share, recipe.loop.seed, crop_hw=data.crop_hw, whole_from=whole_from, mirror=data.mirror)
+    pieces = {"crop_hw": data.crop_hw, "whole_from": whole_from, "mirror": data.mirror, "class_weights": data.class_weights}
+    train, held_out = split_pictures(stores, data.held_out_share, recipe.loop.seed, **pieces)  # type: ignore[arg-type]
     unknown = set(recipe.model) - set(asdict(VQ16_SMALL)) | ({"image_hw"} & set(recipe.model))
     if unknown:
         raise ConfigError(f"model: got the keys {sorted(unknown)}, expected some of {sorted(set(asdict(VQ16_SMALL)) - {'image_hw'})}")

@@ -25,6 +25,7 @@ from vavam_training.stages.tokenizer.losses import (
     hinge_discriminator,
     hinge_generator,
     perplexity,
+    weighted_mean,
 )
 
 POOL = 16_384  # latents that are remembered, to place codes on
@@ -163,7 +164,7 @@ class TokenizerStage:
         quantised = step >= self.options.quantize_from or not learning
         if learning and player == "generator":
             self._care(module, generator, step)
-        made, parts, total = self._generator(module, batch.images, quantised, learning and player == "generator")
+        made, parts, total = self._generator(module, batch.images, batch.weight, quantised, learning and player == "generator")
         counts = self.options.discriminator_weight if step + 1 >= self.options.discriminator_from else 0.0  # steps are counted from 1 there
         if player == "discriminator":
             assert module.critic is not None
@@ -181,7 +182,9 @@ class TokenizerStage:
         elif o.revive_every and step > o.quantize_from and step % o.revive_every == 0:
             net.revive(generator)
 
-    def _generator(self, net: TokenizerNet, images: Tensor, quantised: bool, remember: bool) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    def _generator(
+        self, net: TokenizerNet, images: Tensor, weight: Tensor | None, quantised: bool, remember: bool
+    ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
         o, vq = self.options, net.vq
         pre = vq.latents(images)
         unit = F.normalize(pre.float(), dim=1)
@@ -200,9 +203,10 @@ class TokenizerStage:
             net.remember(unit, codes)
             parts["perplexity"] = perplexity(net.usage)
         made = vq.expand(through).float()
-        terms = {"mse": (o.mse, F.mse_loss(made, images)), "l1": (o.l1, F.l1_loss(made, images))}
+        error = made - images
+        terms = {"mse": (o.mse, weighted_mean(error.square(), weight)), "l1": (o.l1, weighted_mean(error.abs(), weight))}
         if o.edge:
-            terms["edge"] = (o.edge, edge_loss(made, images))
+            terms["edge"] = (o.edge, edge_loss(made, images, weight))
         if o.perceptual and self._perceptual is not None:
             terms["perceptual"] = (o.perceptual, self._perceptual(made, images))
         total = total + sum(weight * term for weight, term in terms.values())
