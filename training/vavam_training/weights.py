@@ -34,6 +34,7 @@ class OpenedWeights:
     tokenizer: VQ16 | None = None
     card: ModelCard | None = None
     meta: dict[str, Any] | None = None  # of a checkpoint
+    step: int | None = None  # of the last stage's training, where it is known
 
 
 def open_weights(path: Path | str, device: torch.device | str = "cpu", *, grid_hw: tuple[int, int] | None = None) -> OpenedWeights:
@@ -44,7 +45,7 @@ def open_weights(path: Path | str, device: torch.device | str = "cpu", *, grid_h
     if path.is_file():
         found = open_checkpoint(path, grid_hw=grid_hw)
         model = found.build(device)
-        return OpenedWeights(model=model, spec=found.spec, kind=found.kind, source=f"upstream checkpoint {path.name}")
+        return OpenedWeights(model=model, spec=found.spec, kind=found.kind, source=f"upstream checkpoint {path.name}", step=found.step)
     if (path / CARD_FILE).is_file():
         return _artifact(path, device)
     checkpoint = path if (path / META).is_file() else latest(path)
@@ -56,9 +57,20 @@ def open_weights(path: Path | str, device: torch.device | str = "cpu", *, grid_h
 def _artifact(path: Path, device: torch.device | str) -> OpenedWeights:
     if read_card(path).kind == "vavam":
         whole = load_artifact(path, device)
-        return OpenedWeights(model=whole.model, spec=whole.card.spec, kind="vavam", source=whole.card.model_id, tokenizer=whole.tokenizer, card=whole.card)
+        card, model, tokenizer = whole.card, whole.model, whole.tokenizer
+        return OpenedWeights(model=model, spec=card.spec, kind="vavam", source=card.model_id, tokenizer=tokenizer, card=card, step=_step(card))
     video = load_video_artifact(path, device)
-    return OpenedWeights(model=video.video, spec=video.card.spec, kind="vavim", source=video.card.model_id, tokenizer=video.tokenizer, card=video.card)
+    card = video.card
+    return OpenedWeights(model=video.video, spec=card.spec, kind="vavim", source=card.model_id, tokenizer=video.tokenizer, card=card, step=_step(card))
+
+
+def _step(card: ModelCard) -> int | None:
+    """Of the last stage, as the card tells it."""
+    if not card.trained:
+        return 0
+    stages = (card.training or {}).get("stages")
+    step = stages[-1].get("step") if isinstance(stages, list) and stages and isinstance(stages[-1], dict) else None
+    return step if isinstance(step, int) else None
 
 
 def _checkpoint(path: Path, device: torch.device | str) -> OpenedWeights:
@@ -69,11 +81,11 @@ def _checkpoint(path: Path, device: torch.device | str) -> OpenedWeights:
     weights = read_tensors(path / WEIGHTS)
     source = f"{meta.get('stage')}, step {meta.get('step')} of {path.parent.parent.name}"
     if any(name.startswith("action.") for name in weights):
-        return OpenedWeights(model=_filled(VaVAM, spec, weights, path, device), spec=spec, kind="vavam", source=source, meta=meta)
+        return OpenedWeights(model=_filled(VaVAM, spec, weights, path, device), spec=spec, kind="vavam", source=source, meta=meta, step=meta.get("step"))
     if not all(name.startswith("video.") for name in weights):
         raise ResumeError(f"{path / WEIGHTS}: got names like {next(iter(weights))}, expected video.… and action.…")
     video = {name.removeprefix("video."): value for name, value in weights.items()}
-    return OpenedWeights(model=_filled(VideoModel, spec.video, video, path, device), spec=spec, kind="vavim", source=source, meta=meta)
+    return OpenedWeights(model=_filled(VideoModel, spec.video, video, path, device), spec=spec, kind="vavim", source=source, meta=meta, step=meta.get("step"))
 
 
 def _filled(kind: Any, spec: Any, weights: dict[str, Tensor], path: Path, device: torch.device | str) -> Any:
