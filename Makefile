@@ -13,9 +13,9 @@ TRAINING_PY := .venv-training/bin/python
 RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
 DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench and not faults_all
 
-.PHONY: help setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-jazzy test-training check bench test-colcon test-real-ros test-gpu test-faults test-all doctor clean
+.PHONY: help setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-jazzy test-training check bench train-small test-colcon test-real-ros test-gpu test-faults test-all doctor clean
 help:
-	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay setup-training test-training test-colcon test-real-ros test-gpu test-faults test-all"
+	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay setup-training train-small test-training test-colcon test-real-ros test-gpu test-faults test-all"
 
 setup:
 	@$(SETUP) --venv .venv --distro kilted
@@ -55,6 +55,10 @@ test-jazzy: setup-jazzy
 # The training workspace, in its own environment: everything but what needs a GPU.
 test-training: setup-training
 	$(RUN) $(TRAINING_PY) -m pytest -m "$(DEFAULT_MARKS)" -p no:cacheprovider training/test $(ARGS)
+
+# From nothing to a model that drives the built-in world: hours. ARGS="--fast": minutes, to see the way.
+train-small: setup setup-training
+	$(RUN) $(TRAINING_PY) training/train_small.py $(ARGS)
 
 check: setup setup-training
 	$(RUN) $(PY) -m ruff check .

@@ -1,0 +1,120 @@
+"""From nothing to a model that drives the built-in world, with one command: make train-small [ARGS="--fast"].
+
+Each step leaves what it made in OUT and is skipped, or goes on where it was, when the command is started again: kill it whenever you like.
+
+    1 look     world record, with semantic classes        pictures for the tokenizer
+    2 tokenizer                                           runs/world/tokenizer.yaml
+    3 drive    world record                               the expert's drives, with recoveries
+    4 tokens   vavam-train data import                    drives → tokens with poses
+    5 pretrain, 6 action                                  runs/world/{pretrain,action}.yaml
+    7 export                                              OUT/model: what the nodes load
+    8 evaluate world evaluate --driver vavam              (--evaluate)
+
+Two environments are needed, .venv (world, ROS) and .venv-training: `make setup setup-training`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "training" / "runs" / "world"
+WORLD, VAVAM_TRAIN = ROOT / ".venv" / "bin" / "world", ROOT / ".venv-training" / "bin" / "vavam-train"
+CLASSES = "/carla/ego_vehicle/semantic_front/image/compressed"
+ROS_LEFTOVERS = ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH")
+GOES_ON = 75
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """How much of everything."""
+
+    looks: int  # short drives with classes
+    hours: float  # of driving to learn from
+    steps: dict[str, int]  # of each stage; 0: the recipe's
+
+
+FULL = Size(looks=400, hours=10.0, steps={})
+FAST = Size(looks=6, hours=0.05, steps={"tokenizer": 60, "pretrain": 20, "action": 20})
+
+
+def main() -> int:
+    """0 when the model is there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("out/world"), help="folder of everything (default %(default)s)")
+    parser.add_argument("--fast", action="store_true", help="minutes instead of hours, to see the way; such a model does not drive")
+    parser.add_argument("--hours", type=float, help=f"of driving to learn from (default {FULL.hours:g})")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that record and train (default %(default)s)")
+    parser.add_argument("--evaluate", metavar="SUITE", nargs="*", help="then drive these suites of `world evaluate` (none named: all)")
+    args = parser.parse_args()
+    size = FAST if args.fast else FULL
+    hours = args.hours or size.hours
+    out = args.out.resolve()
+    for tool in (WORLD, VAVAM_TRAIN):
+        if not tool.exists():
+            print(f"{tool} is missing: make setup setup-training", file=sys.stderr)
+            return 2
+    started = time.monotonic()
+    workers = str(args.workers)
+    _do("look", [WORLD, "record", "--drives", str(size.looks), "--seconds", "20", "--seed", "1", "--image-hz", "1", "--labels", "--perturb",
+        "--workers", workers, "--out", out / "looks"])  # fmt: skip
+    pictures = ["--path", out / "looks", "--camera", "world_front_256", "--option", f"label_topic={CLASSES}", "--out", out / "pictures"]
+    _do("pictures", [VAVAM_TRAIN, "data", "pictures", *pictures])
+    _train("tokenizer", args.workers, out, size, [f"data.pictures=[{out / 'pictures'}]"])
+    _do("drive", [WORLD, "record", "--hours", f"{hours:g}", "--seconds", "60", "--image-hz", "2", "--perturb", "--workers", workers, "--out", out / "drives"])
+    tokens = ["--path", out / "drives", "--tokenizer", out / "tokenizer", "--out", out / "tokens", "--name", "world"]
+    _do("tokens", [*_processes(args.workers), "data", "import", *tokens])
+    data = [f"data.parts.0.path={out / 'tokens'}", f"tokenizer={out / 'tokenizer'}"]
+    _train("pretrain", args.workers, out, size, data)
+    _train("action", args.workers, out, size, [*data, f"start={out / 'pretrain'}"])
+    _do("export", [VAVAM_TRAIN, "export", "--run", out / "action", "--tokenizer", out / "tokenizer", "--out", out / "model", "--stored", "float16"])
+    print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
+    print(f'make drive ARGS="turns/000-left --driver vavam --model {out / "model"}"')
+    if args.evaluate is not None:
+        suites = [x for suite in args.evaluate for x in ("--suite", suite)]
+        _do("evaluate", [WORLD, "evaluate", "--driver", "vavam", "--model", out / "model", *suites, "--out", out / "evaluation"])
+    return 0
+
+
+def _processes(count: int) -> list[str | Path]:
+    """vavam-train in so many processes."""
+    if count < 2:
+        return [VAVAM_TRAIN]
+    return [VAVAM_TRAIN.with_name("torchrun"), "--standalone", f"--nproc-per-node={count}", "-m", "vavam_training.cli.main"]
+
+
+def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) -> None:
+    """One stage by its recipe; told to stop, it goes on with the next call."""
+    player = "generator" if stage == "tokenizer" else "model"
+    changes = [*changes, "loop.workers=0"]
+    if steps := size.steps.get(stage, 0):
+        schedule = f"loop.players.{player}.schedule"
+        changes += [f"loop.steps={steps}", f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps=5", f"{schedule}.drop_steps={steps // 3}"]
+        changes += [f"loop.{every}={steps}" for every in ("held_out_every", "pictures_every", "save_every")]
+        changes += [f"data.whole_from_step={steps // 2}", "options.quantize_from=20"] if stage == "tokenizer" else []
+        changes += ["data.held_out_share=0.3"] if stage == "tokenizer" else ["data.parts.0.held_out_share=0.3"]
+    arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
+    _do(stage, [*_processes(workers), *arguments, *(x for c in changes for x in ("--set", c))])
+
+
+def _do(name: str, command: list[str | Path]) -> None:
+    """Run a step; ends the program with its status where it fails."""
+    print(f"── {name}", flush=True)
+    environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS} | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
+    begun = time.monotonic()
+    status = subprocess.run([str(c) for c in command], env=environment, cwd=ROOT, check=False).returncode
+    if status:
+        said = "was told to stop; the same command goes on" if status == GOES_ON else f"ended with status {status}"
+        print(f"{name} {said}", file=sys.stderr)
+        sys.exit(status)
+    print(f"── {name}: {(time.monotonic() - begun) / 60:.1f} min", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
