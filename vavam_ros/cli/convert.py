@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from vavam_ros.cli.inspect import card_rows, parse_grid, print_rows
+from vavam_ros.cli.inspect import card_rows, print_rows
 from vavam_ros.core.artifact import save_artifact
 from vavam_ros.core.artifact.golden_check import sample_picture
 from vavam_ros.core.artifact.model_card import ModelCard
 from vavam_ros.core.camera import CANONICAL_CAMERAS, resize_like_upstream, to_model_input
 from vavam_ros.core.contracts import U8, ArtifactError, ConfigError
 from vavam_ros.core.spec import with_name
-from vavam_ros.core.upstream.checkpoints import open_checkpoint
+from vavam_ros.core.upstream.checkpoints import open_checkpoint, parse_grid
 from vavam_ros.core.upstream.scripted_tokenizer import ScriptedTokenizer
 from vavam_ros.core.upstream.tokenizer_files import open_tokenizer
 

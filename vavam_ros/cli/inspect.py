@@ -13,7 +13,7 @@ from vavam_ros.core.artifact.tensor_files import listed, tensor_shapes
 from vavam_ros.core.contracts import ArtifactError
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer import TokenizerSpec
-from vavam_ros.core.upstream.checkpoints import open_checkpoint
+from vavam_ros.core.upstream.checkpoints import open_checkpoint, parse_grid
 from vavam_ros.core.upstream.foreign_pickle import Archive
 from vavam_ros.core.upstream.tokenizer_files import names_in, open_tokenizer
 
@@ -43,16 +43,6 @@ def print_rows(rows: Rows) -> None:
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         print(f"{name:<{width}}  {value}")
-
-
-def parse_grid(text: str | None) -> tuple[int, int] | None:
-    """`HxW` → (H, W). Raises ArtifactError."""
-    if text is None:
-        return None
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(p.isdigit() and int(p) for p in parts):
-        raise ArtifactError(f"--grid: got {text!r}, expected rows and columns as HxW, for example 18x32")
-    return int(parts[0]), int(parts[1])
 
 
 def directory_rows(directory: Path, args: argparse.Namespace) -> Rows:

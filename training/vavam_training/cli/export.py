@@ -44,7 +44,7 @@ def _artifact(args: argparse.Namespace) -> int:
 
 
 def _upstream(args: argparse.Namespace) -> int:
-    from vavam_ros.cli.inspect import parse_grid
+    from vavam_ros.core.upstream.checkpoints import parse_grid
     from vavam_training.export.upstream import export_upstream
 
     given = {"--tokenizer": args.tokenizer, "--name": args.name, "--notes": args.notes, "--licence": args.licence}

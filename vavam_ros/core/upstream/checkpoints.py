@@ -42,6 +42,16 @@ _ACTION_SHAPE_KEYS = ("action_mup_base_shapess", "action_mup_base_shapes")  # th
 _MASK = re.compile(r"attn_mask|(gpt\.)?transformer\.h\.\d+\.attn\.bias")  # no weights
 
 
+def parse_grid(text: str | None) -> tuple[int, int] | None:
+    """`HxW` → (H, W). Raises ArtifactError."""
+    if text is None:
+        return None
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(p.isdigit() and int(p) for p in parts):
+        raise ArtifactError(f"--grid: got {text!r}, expected rows and columns as HxW, for example 18x32")
+    return int(parts[0]), int(parts[1])
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upstream:
     """A checkpoint that has been understood, its weights still in the file."""
