@@ -184,6 +184,10 @@ def test_fewer_pictures_a_second(tmp_path: Path) -> None:
     assert entry["pictures"] == 11  # 0.0, 0.5 … 5.0 s
     with pytest.raises(ConfigError, match="the same settings"):
         record(RecordConfig(out=tmp_path, drives=1, seconds=5.0, workers=0))
+    with pytest.raises(ConfigError, match="the same settings"):
+        record(RecordConfig(out=tmp_path, drives=1, seconds=5.0, workers=0, image_hz=2, command_rule="lookahead"))
+    with pytest.raises(ConfigError, match="command rule"):
+        RecordConfig(out=tmp_path, drives=1, command_rule="guess")
 
 
 def test_drives_are_their_number_and_leave_families_out() -> None:
@@ -192,7 +196,10 @@ def test_drives_are_their_number_and_leave_families_out() -> None:
     assert found[3] == drive_scenario(0, 3, seconds=20.0, perturb=True)
     assert len({s.map.seed for s in found}) == 6
     assert found[3].map.seed != drive_scenario(1, 3, seconds=20.0).map.seed
-    assert all(s.perturbations for s in found)
+    assert all(bool(s.perturbations) != (s.intruder is not None) for s in found)
+    assert not any(s.stop_at_end for s in found)
+    short = next(s for i in range(40) if (s := drive_scenario(0, i, seconds=60.0)).intruder is not None)
+    assert short.time_limit_s < 30.0  # the meeting, and a little after it
 
 
 def test_a_recording_that_cannot_succeed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,10 @@ import argparse
 from pathlib import Path
 from typing import get_args
 
+from vavam_ros.core.planning.command import RULES
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
+from vavam_world.record.bag import COMMAND_RULE
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
 
@@ -23,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--image-hz", type=int, choices=IMAGE_RATES_HZ, default=IMAGE_HZ, help="pictures a second (default %(default)s; a model that looks at 2 Hz needs 2)"
     )
+    parser.add_argument("--command-rule", choices=sorted(RULES), default=COMMAND_RULE, help="of the recorded driving commands (default %(default)s)")
     parser.add_argument("--labels", action="store_true", help="semantic classes of every picture too, as PNG")
     parser.add_argument("--perturb", action="store_true", help="push the vehicle aside now and then, so that there is recovering to learn from")
     parser.add_argument(
@@ -50,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
         perturb=args.perturb,
         backend=args.backend,
         image_hz=args.image_hz,
+        command_rule=args.command_rule,
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"

@@ -26,6 +26,7 @@ ODOMETRY_TOPIC = f"{PREFIX}/odometry"
 ROUTE_TOPIC = f"{PREFIX}/waypoints"
 COMMAND_TOPIC = "/vavam/command"
 JPEG_QUALITY = 90
+COMMAND_RULE = "reference"
 
 
 class Eyes(Protocol):
@@ -64,15 +65,17 @@ def write_drive(
     vehicle: Vehicle | None = None,
     labels: bool = False,
     image_every_ticks: int = IMAGE_EVERY_TICKS,
+    command_rule: str = COMMAND_RULE,
 ) -> int:
     """Write a drive; the bag appears under its name only when it is complete, and replaces one of that name. Returns the number of pictures.
 
-    Odometry at every tick; at image ticks (by default at 10 Hz) the picture as JPEG with its CameraInfo, the driving command by the reference's rule, and with
-    `labels` the semantic classes as PNG. Route and mount are latched."""
+    Odometry at every tick; at image ticks (by default at 10 Hz) the picture as JPEG with its CameraInfo, the driving command by `command_rule` (of
+    core.planning.command, from the route), and with `labels` the semantic classes as PNG. Route and mount are latched."""
     vehicle = vehicle or Vehicle()
     start_ns = trace.states[0].stamp_ns
     custom = {"scenario": trace.scenario.name, "driver": trace.driver, "camera_id": camera.name, "rear_axle_x_m": f"{-vehicle.actor_origin_x_m:g}"}
-    commands = CommandSource("route", rule="reference")
+    custom["command_rule"] = command_rule
+    commands = CommandSource("route", rule=command_rule)
     commands.set_route(route.xy_m, MAP_FRAME)
     pictures = 0
     with BagWriter(path, overwrite=True, custom_data=custom) as writer:

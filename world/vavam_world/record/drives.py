@@ -18,6 +18,7 @@ from typing import Any
 from tqdm import tqdm
 
 from vavam_ros.core.contracts import ConfigError, InputError
+from vavam_ros.core.planning.command import named_rule
 from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Scenario, Vehicle
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
@@ -53,11 +54,13 @@ class RecordConfig:
     perturb: bool = False
     backend: Backend = "auto"
     image_hz: int = IMAGE_HZ
+    command_rule: str = bag.COMMAND_RULE
 
     def __post_init__(self) -> None:
         if self.image_hz not in IMAGE_RATES_HZ:
             rates = ", ".join(map(str, IMAGE_RATES_HZ))
             raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
+        named_rule(self.command_rule)
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
@@ -65,7 +68,8 @@ class RecordConfig:
     def content(self) -> dict[str, Any]:
         """What decides what is in the bags; the rest may differ when a recording goes on."""
         content = {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
-        return content | ({"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {})
+        content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
+        return content | ({"command_rule": self.command_rule} if self.command_rule != bag.COMMAND_RULE else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +82,7 @@ class DriveJob:
     labels: bool
     backend: Backend
     image_hz: int = IMAGE_HZ
+    command_rule: str = bag.COMMAND_RULE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +112,7 @@ def record_drive(job: DriveJob) -> Drive:
         sim = driven[0]
         renderer = studio(sim.road_map, job.scenario.look, WORLD_CAMERA, job.backend)
         every = round(1.0 / (job.image_hz * TICK_S))
-        options: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every}
+        options: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every, "command_rule": job.command_rule}
         pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **options)
         digest, size = sha256_of(job.path), job.path.stat().st_size
     way = [(s.ego.x_m, s.ego.y_m) for s in trace.states]
@@ -182,7 +187,8 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
         if index not in known:
             scenario = drive_scenario(config.seed, index, seconds=config.seconds, exclude=config.exclude, perturb=config.perturb)
             path = config.out / f"drive-{index:06d}.mcap"
-            yield DriveJob(index=index, scenario=scenario, path=path, labels=config.labels, backend=config.backend, image_hz=config.image_hz)
+            options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
+            yield DriveJob(index=index, scenario=scenario, path=path, **options)
         index += 1
 
 
