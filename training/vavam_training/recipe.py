@@ -7,6 +7,7 @@ start: out/runs/video               # weights to begin with: run, checkpoint, ar
 start_grid_hw: [18, 32]             # of an upstream file whose frames have another number of tokens than 576
 tokenizer: out/runs/tokenizer       # decodes pictures for people; not needed
 command_rule: horizon_3s            # action
+max_sideways_m: 0.15                # action: trajectories on which the vehicle was moved by hand are not learned (windows.WindowSpec)
 options: {init_std: 0.0289}         # of the stage
 data: {parts: [{name: world, path: out/sets/world, held_out_share: 0.05}]}
 loop: {steps: 1000, batch_size: 32, players: {model: {schedule: {lr: 0.004, total_steps: 1000}}}}
@@ -50,6 +51,7 @@ class Recipe:
     start_grid_hw: tuple[int, int] | None = None
     tokenizer: str | None = None
     command_rule: str = "horizon_3s"
+    max_sideways_m: float | None = None
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -156,3 +156,20 @@ def test_operations_are_those_of_the_specification() -> None:
     by_hand = v.layers * (2 * n * d * (3 * d + d + 8 * d) + 2 * n * n * d) + 2 * n * d * v.vocabulary
     assert video_forward_flops(v, v.frames) == pytest.approx(by_hand)
     assert action_forward_flops(tiny.SPEC, v.frames) > 0
+
+
+def test_plans_that_are_unknown_do_not_count() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(noise_draws=2), 1)
+    model, data = alive(stage), batch()
+    assert data.positions_m is not None
+    gap = data.positions_m.clone()
+    gap[1, 2, 3] = torch.nan
+    lossy = stage.flow_loss(model, data.tokens, gap, data.command, generator(3))  # type: ignore[arg-type]
+    lossy.backward()  # type: ignore[no-untyped-call]
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in model.parameters())
+    other = data.positions_m.clone()
+    other[1, 2] = 50.0  # whatever stands there
+    whole = stage.flow_loss(model, data.tokens, other, data.command, generator(3))  # type: ignore[arg-type]
+    assert float(lossy.detach()) < float(whole.detach())
+    nothing = stage.flow_loss(model, data.tokens, torch.full_like(gap, torch.nan), data.command, generator(3))  # type: ignore[arg-type]
+    assert float(nothing.detach()) == 0.0

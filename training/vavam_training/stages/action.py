@@ -9,7 +9,6 @@ from typing import Any
 import cv2
 import numpy as np
 import torch
-import torch.nn.functional as F
 from einops import repeat
 from torch import Tensor, nn
 
@@ -110,9 +109,13 @@ class ActionStage:
         return LossTerms(total=total, parts=parts)
 
     def flow_loss(self, model: VaVAM, tokens: Tensor, positions_m: Tensor, command: Tensor, generator: torch.Generator) -> Tensor:
-        """tokens (B, T, h, w), positions_m (B, T, H, 2), command (B, T). Equal to `VaVAM.action_loss` for one draw of noise and time."""
+        """tokens (B, T, h, w), positions_m (B, T, H, 2), command (B, T). Equal to `VaVAM.action_loss` for one draw of noise and time.
+
+        Plans whose positions are not finite are no examples: they do not count."""
         flow, draws = self.spec.flow, self.options.noise_draws
-        data = repeat(positions_m / flow.action_scale_m, "b t h two -> b (d t) h two", d=draws)
+        scaled = repeat(positions_m / flow.action_scale_m, "b t h two -> b (d t) h two", d=draws)
+        known = scaled.isfinite().all(dim=-1).all(dim=-1)  # (B, d·T)
+        data = torch.where(known[..., None, None], scaled, 0.0)
         lead = data.shape[:2]
         noise = torch.randn(data.shape, generator=generator, device=generator.device, dtype=torch.float32).to(data.device)
         if self.options.time == "beta":
@@ -122,7 +125,8 @@ class ActionStage:
         commands = repeat(command, "b t -> b (d t)", d=draws)
         noisy = interpolant(noise, data, time, flow.sigma_min)
         velocity = model.training_velocity(tokens, noisy, time, commands, self.options.detach_video)
-        return F.mse_loss(velocity.float(), target_velocity(noise, data, flow.sigma_min))
+        error = (velocity.float() - target_velocity(noise, data, flow.sigma_min)).square().mean(dim=(-1, -2))
+        return (error * known).sum() / known.sum().clamp_min(1)
 
     def tokens(self, batch: Batch) -> int:
         """Image tokens that are read."""

@@ -71,7 +71,8 @@ def seen_from_above(samples_m: F64, truth_m: F64, command: int) -> U8:
         cv2.putText(sheet, f"{metres} m", (2, y - 2), cv2.FONT_HERSHEY_SIMPLEX, 0.35, (140, 150, 160), 1, cv2.LINE_AA)
     for path in samples_m:
         _line(sheet, path, SAMPLE, 1)
-    _line(sheet, truth_m, TRUTH, 2)
+    if np.isfinite(truth_m).all():
+        _line(sheet, truth_m, TRUTH, 2)
     cv2.putText(sheet, Command(command).name.lower(), (width - 70, 14), cv2.FONT_HERSHEY_SIMPLEX, 0.42, INK, 1, cv2.LINE_AA)
     return sheet
 

@@ -27,7 +27,7 @@ def open_stage(recipe: Recipe) -> Opened:
     start = _weights(recipe)
     spec = _spec(recipe, start) if not recipe.model and start is not None else model_spec(recipe.model)
     labelled = recipe.stage == "action"
-    windows = WindowSpec.of(spec, labelled=labelled, command_rule=recipe.command_rule)
+    windows = WindowSpec.of(spec, labelled=labelled, command_rule=recipe.command_rule, max_sideways_m=recipe.max_sideways_m)
     train, held_out = open_mixture(DataConfig.from_dict(recipe.data), windows, recipe.loop.seed)
     _check_tokens(train, spec.video)
     tokenizer = _tokenizer(recipe.tokenizer, spec.video)

@@ -42,7 +42,8 @@ RULES: dict[str, Rule] = {
 
 
 def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:
-    """index (M, T) of `window_starts` → positions (M, T, H, 2) float32 and commands (M, T) int64.
+    """index (M, T) of `window_starts` → positions (M, T, H, 2) float32 and commands (M, T) int64. Positions of a frame are NaN where the vehicle was moved
+    meanwhile (`WindowSpec.max_sideways_m`).
 
     Raises InputError where the rule is `recorded` and a window has a frame without a command."""
     stamps = rows.stamp_ns[index]  # (M, T)
@@ -50,6 +51,10 @@ def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:
     inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
     here = rows.position_m[index]
     positions = _in_ego(inverse, here, _positions_at(rows, stamps[..., None] + steps_ns))
+    if spec.max_sideways_m is not None:
+        moved = np.concatenate([[0], np.cumsum(sideways_m(rows) > spec.max_sideways_m)])  # how often before each row
+        end = np.minimum(np.searchsorted(rows.stamp_ns, stamps + steps_ns[-1]), len(rows.stamp_ns) - 1)
+        positions[moved[end] > moved[index]] = np.nan
     return positions.astype(np.float32), _commands(rows, index, inverse, here, RULES[spec.command_rule])
 
 
@@ -65,6 +70,16 @@ def _commands(rows: DriveRows, index: I64, inverse: F64, here: F64, rule: Rule) 
         there = _positions_at(rows, rows.stamp_ns[index] + round(rule.horizon_s * NS_PER_S))
     y_m = _in_ego(inverse, here, there[:, :, None])[:, :, 0, 1]
     return np.where(y_m > LATERAL_M, Command.LEFT, np.where(y_m < -LATERAL_M, Command.RIGHT, Command.STRAIGHT)).astype(np.int64)
+
+
+def sideways_m(rows: DriveRows) -> F64:
+    """(n − 1,) how far the rear axle moved across its mean heading between rows, metres. On an arc: not at all, however tight."""
+    forward = rotation_matrices(rows.rotation_wxyz)[:, :2, 0]
+    mean = forward[:-1] + forward[1:]
+    mean /= np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), 1e-9)
+    step = np.diff(rows.position_m[:, :2], axis=0)
+    across: F64 = np.abs(mean[:, 0] * step[:, 1] - mean[:, 1] * step[:, 0])
+    return across
 
 
 def _positions_at(rows: DriveRows, stamps_ns: I64) -> F64:

@@ -21,7 +21,10 @@ JUMP_M = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WindowSpec:
-    """The grid of a window. `labelled`: trajectories and commands are wanted, so poses must reach H waypoints beyond the newest frame."""
+    """The grid of a window. `labelled`: trajectories and commands are wanted, so poses must reach H waypoints beyond the newest frame.
+
+    `max_sideways_m`: further than this no vehicle's rear axle moves sideways between two recorded rows; where it does, somebody moved the vehicle (a push in a
+    recording, a localisation that jumps), and a trajectory across that is no example: it becomes NaN and is not learned. None: as recorded."""
 
     frames: int = 8
     horizon: int = 6
@@ -30,6 +33,7 @@ class WindowSpec:
     tolerance_s: float = 0.06  # how far a frame may lie from its place on the grid
     command_rule: str = "horizon_3s"
     labelled: bool = True
+    max_sideways_m: float | None = None
 
     def __post_init__(self) -> None:
         if self.frames < 1 or self.horizon < 1:
@@ -39,14 +43,16 @@ class WindowSpec:
                 raise ConfigError(f"window {name}: got {getattr(self, name)}, expected a positive number of seconds")
         if self.tolerance_s >= self.frame_dt_s / 2:
             raise ConfigError(f"window tolerance_s: got {self.tolerance_s}, expected less than half of frame_dt_s, {self.frame_dt_s}: a frame has one place")
+        if self.max_sideways_m is not None and not self.max_sideways_m > 0.0:
+            raise ConfigError(f"window max_sideways_m: got {self.max_sideways_m}, expected a positive number of metres, or none")
         if self.command_rule not in RULES:
             raise ConfigError(f"window command_rule: got {self.command_rule!r}, expected one of {sorted(RULES)}")
 
     @classmethod
-    def of(cls, spec: ModelSpec, *, labelled: bool, command_rule: str = "horizon_3s") -> WindowSpec:
+    def of(cls, spec: ModelSpec, *, labelled: bool, command_rule: str = "horizon_3s", max_sideways_m: float | None = None) -> WindowSpec:
         """The windows that a model of these sizes reads."""
         grid = {"frames": spec.video.frames, "horizon": spec.action.horizon, "frame_dt_s": spec.frame_dt_s, "waypoint_dt_s": spec.waypoint_dt_s}
-        return cls(**grid, labelled=labelled, command_rule=command_rule)  # type: ignore[arg-type]
+        return cls(**grid, labelled=labelled, command_rule=command_rule, max_sideways_m=max_sideways_m)  # type: ignore[arg-type]
 
     @property
     def future_s(self) -> float:
