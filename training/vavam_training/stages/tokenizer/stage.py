@@ -146,6 +146,7 @@ class TokenizerStage:
             net.vq.load_state_dict(self._initial.state_dict())
         if net.critic is not None:
             init_discriminator(net.critic, generator)
+        net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # half again as fast on a CPU, faster on a GPU
         return net.requires_grad_(True)
 
     def groups(self, module: nn.Module, player: str) -> list[ParamGroup]:
@@ -164,11 +165,12 @@ class TokenizerStage:
         quantised = step >= self.options.quantize_from or not learning
         if learning and player == "generator":
             self._care(module, generator, step)
-        made, parts, total = self._generator(module, batch.images, batch.weight, quantised, learning and player == "generator")
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        made, parts, total = self._generator(module, images, batch.weight, quantised, learning and player == "generator")
         counts = self.options.discriminator_weight if step + 1 >= self.options.discriminator_from else 0.0  # steps are counted from 1 there
         if player == "discriminator":
             assert module.critic is not None
-            loss = hinge_discriminator(module.critic(batch.images), module.critic(made.detach()))
+            loss = hinge_discriminator(module.critic(images), module.critic(made.detach()))
             return LossTerms(total=counts * loss, parts={"hinge": loss.detach()})
         if module.critic is not None and counts:
             adversarial = hinge_generator(module.critic(made))
@@ -199,6 +201,8 @@ class TokenizerStage:
                 losses["entropy"] = o.entropy * entropy_loss(unit, vq.quantize.unit_codebook())
             total = total + sum(losses.values())
             parts |= {k: v.detach() for k, v in losses.items()}
+        else:  # the codes take part with nothing, so that optimiser, checkpoint and DDP know them from the first step on
+            total = total + 0.0 * vq.quantize.embedding.weight.sum()
         if remember:
             net.remember(unit, codes)
             parts["perplexity"] = perplexity(net.usage)
