@@ -20,6 +20,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     artifact.add_argument("--notes", default="", help="for people")
     artifact.add_argument("--licence", default="", help="of the weights (default: that of the data)")
     artifact.add_argument("--stored", choices=("float32", "float16", "bfloat16"), default="float32", help="number format of the file (default %(default)s)")
+    artifact.add_argument("--command-rule", choices=("reference", "neuroncap", "lookahead"), default="", help="how the nodes make commands from a route, "
+                          "for models trained on recorded commands (default: as the labels mean it)")  # fmt: skip
     upstream = parser.add_argument_group("upstream")
     upstream.add_argument("--grid", metavar="HxW", help="token grid of --run, where that is an upstream file whose frames have not 576 tokens")
 
@@ -35,7 +37,8 @@ def _artifact(args: argparse.Namespace) -> int:
     if args.tokenizer is None:
         raise ConfigError("export: give --tokenizer DIR, the tokenizer that the model learned with; it is part of a model directory")
     config = ExportConfig(
-        run=args.run, tokenizer=args.tokenizer, out=args.out, name=args.name, notes=args.notes, licence=args.licence, stored=args.stored
+        run=args.run, tokenizer=args.tokenizer, out=args.out, name=args.name, notes=args.notes, licence=args.licence, stored=args.stored,
+        command_rule=args.command_rule,
     )  # fmt: skip
     card = export_artifact(config)
     size = sum(f.stat().st_size for f in args.out.iterdir())
@@ -47,7 +50,7 @@ def _upstream(args: argparse.Namespace) -> int:
     from vavam_ros.core.upstream.checkpoints import parse_grid
     from vavam_training.export.upstream import export_upstream
 
-    given = {"--tokenizer": args.tokenizer, "--name": args.name, "--notes": args.notes, "--licence": args.licence}
+    given = {"--tokenizer": args.tokenizer, "--name": args.name, "--notes": args.notes, "--licence": args.licence, "--command-rule": args.command_rule}
     left = [name for name, value in given.items() if value]
     if left or args.stored != "float32":
         raise ConfigError(f"export: an upstream-format file has no place for {', '.join([*left, *(['--stored'] if args.stored != 'float32' else [])])}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import torch
 
@@ -24,13 +24,15 @@ from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
 from vavam_training.weights import OpenedWeights, open_weights
 
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# The rules by which labels are made all mean "where the vehicle is 3 s from now"; the nodes know that one as the reference's.
+# The rules by which labels are made mean "where the vehicle is 3 s from now"; the nodes know that one as the reference's. Recorded commands were made by a rule
+# of the nodes, which whoever exports can name.
 CARD_RULES: dict[str, CommandRule] = {"horizon_3s": "reference", "reference": "reference", "recorded": "reference"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
-    """What is exported. `run`: a run or checkpoint; `name`, `notes`: for people; `stored`: number format of the file."""
+    """What is exported. `run`: a run or checkpoint; `name`, `notes`: for people; `stored`: number format of the file; `command_rule`: how the nodes are to
+    make commands from a route, where that is not the rule that the labels mean."""
 
     run: Path
     tokenizer: Path
@@ -39,8 +41,11 @@ class ExportConfig:
     notes: str = ""
     licence: str = ""
     stored: str = "float32"
+    command_rule: str = ""
 
     def __post_init__(self) -> None:
+        if self.command_rule not in ("", *get_args(CommandRule)):
+            raise ConfigError(f"export: command rule got {self.command_rule!r}, expected one of {', '.join(get_args(CommandRule))}")
         if self.stored not in STORED:
             raise ConfigError(f"stored: got {self.stored!r}, expected one of {', '.join(STORED)}")
 
@@ -67,7 +72,7 @@ def export_artifact(config: ExportConfig) -> ModelCard:
         trained=True,
         licence=config.licence or "; ".join(sorted({d["licence"] for d in data})) or "not stated",
         kind=opened.kind,
-        command_rule=CARD_RULES[_notes(opened).get("command_rule", "horizon_3s")],
+        command_rule=cast(CommandRule, config.command_rule) or CARD_RULES[_notes(opened).get("command_rule", "horizon_3s")],
         source=opened.source,
         notes=config.notes,
         training=training_section(opened, data),
