@@ -74,6 +74,18 @@ def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
     assert read_run(job.path).made_with != job.made_with
 
 
+def test_a_model_without_its_nodes_is_evaluated_and_shown_other_pictures(practice_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["evaluate", "--driver", "vavam_direct", "--model", str(practice_model), "--suite", "lane_keeping", "--limit", "1", "--workers", "0", "--media", "none"]
+    assert main([*words, "--out", str(tmp_path)]) == 0
+    (run,) = tmp_path.rglob("lane_keeping-000.json")
+    assert read_run(run).score.completion > 0.05
+    assert main([*words, "--pictures", "black", "--frames", "1", "--out", str(tmp_path)]) == 0
+    assert "1 runs in" in capsys.readouterr().err
+    made_with = read_run(run).made_with
+    assert (made_with["pictures"], made_with["frames"]) == ("black", "1")
+    assert json.loads((tmp_path / "evaluation.json").read_text())["settings"]["pictures"] == "black"
+
+
 @pytest.mark.parametrize("words", [["drive"], ["evaluate", "--driver", "expert"], ["record", "--drives", "1"], ["demo"], ["faults"]], ids=lambda w: w[0])
 def test_a_folder_that_cannot_be_written_is_named_before_anything_runs(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
@@ -100,6 +112,7 @@ def test_asked_to_end_it_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, caps
         (["--driver", ","], "error: --driver: got none"),
         (["--driver", "expert", "--limit", "-1"], "error: --limit: got -1"),
         (["--driver", "expert", "--latency-ticks", "-2"], "error: --latency-ticks: got -2"),
+        (["--driver", "vavam_direct"], "error: driver vavam_direct: got no model"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

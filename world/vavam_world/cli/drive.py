@@ -12,7 +12,7 @@ from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import TICK_S, U8, Backend, Scenario
 from vavam_world.drivers import NAMES
 from vavam_world.report.page import Evaluation, outcome, write_page
-from vavam_world.report.run import MODEL_DRIVER, RunJob, check_drivers, close_studio, do_nothing, do_run, live_system
+from vavam_world.report.run import MODEL_DRIVERS, MODEL_HELP, RunJob, check_drivers, close_studio, direct_model, do_nothing, do_run, live_system
 from vavam_world.scenarios.suites import SPLITS, Split, Suite, check_frozen, suite
 from vavam_world.scoring.ncap import ncap_score, ncap_table
 from vavam_world.scoring.routes import route_table
@@ -26,10 +26,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     # not %(default)s: argparse takes a positional's default away while options may stand before it
     parser.add_argument("scenario", nargs="?", default=SCENARIO, help=f"as `world suites --names` lists them (default {SCENARIO})")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default %(default)s")
-    parser.add_argument("--driver", default="expert", help=f"one of {', '.join((*NAMES, MODEL_DRIVER))} (default %(default)s)")
+    parser.add_argument("--driver", default="expert", help=f"one of {', '.join((*NAMES, *MODEL_DRIVERS))} (default %(default)s)")
     parser.add_argument("--backend", choices=get_args(Backend), default="auto", help="of the renderer (default %(default)s)")
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
-    parser.add_argument("--model", type=Path, help=f"model directory, for --driver {MODEL_DRIVER}: it drives through the live nodes, in lock-step")
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--out", type=Path, default=Path("out/drive"), help="folder of video and report (default %(default)s)")
 
 
@@ -67,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         latency_ticks=args.latency_ticks,
         live=live_system(args.driver, args.model, args.latency_ticks),
+        direct=direct_model(args.driver, args.model),
     )
     done = do_run(job, on_tick=live, on_line=print)
     close_studio()

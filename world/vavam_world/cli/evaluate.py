@@ -8,15 +8,16 @@ from typing import get_args
 
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
-from vavam_world.drivers import NAMES
+from vavam_world.drivers import DIRECT, NAMES
+from vavam_world.drivers.shown import Shown
 from vavam_world.report.evaluate import EvaluateConfig, evaluate, text_tables
-from vavam_world.report.run import MODEL_DRIVER, Media
+from vavam_world.report.run import MODEL_DRIVERS, MODEL_HELP, Media
 from vavam_world.scenarios.suites import GROUPS, SPLITS, SUITES, suites_named
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world evaluate`."""
-    parser.add_argument("--driver", required=True, help=f"one or more of {', '.join((*NAMES, MODEL_DRIVER))}, with commas between")
+    parser.add_argument("--driver", required=True, help=f"one or more of {', '.join((*NAMES, *MODEL_DRIVERS))}, with commas between")
     parser.add_argument("--suite", default="all", help=f"one or more of {', '.join((*SUITES, *GROUPS))} (default %(default)s)")
     parser.add_argument("--split", choices=SPLITS, default="test", help="default %(default)s")
     parser.add_argument("--limit", type=int, default=0, help="scenarios of each suite, of safety: of each kind of road (default: all)")
@@ -24,7 +25,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--media", choices=get_args(Media), default="all", help="runs that get pictures, plots and a video (default %(default)s)")
     parser.add_argument("--backend", choices=get_args(Backend), default="auto", help="of the renderer (default %(default)s)")
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
-    parser.add_argument("--model", type=Path, help=f"model directory, for --driver {MODEL_DRIVER}: it drives through the live nodes, in lock-step")
+    parser.add_argument("--model", type=Path, help=MODEL_HELP)
+    parser.add_argument("--frames", type=int, default=0, help=f"longest context of {DIRECT}, in pictures (default: the model's)")
+    parser.add_argument("--pictures", choices=get_args(Shown), default="as_taken", help="what they are shown: do they look? (default %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is in it already is not driven again")
 
 
@@ -39,6 +42,8 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         latency_ticks=args.latency_ticks,
         model=args.model,
+        frames=args.frames,
+        pictures=args.pictures,
     )
     evaluation = evaluate(drivers, suites_named(args.suite, args.split), config)
     print(text_tables(evaluation))

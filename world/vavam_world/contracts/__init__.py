@@ -10,7 +10,7 @@ Everything here is immutable. What is random derives from the scenario's seeds; 
 
 from vavam_world.contracts.basics import F64, IMAGE_EVERY_TICKS, MAP_FRAME, START_NS, TICK_NS, TICK_S, U8, WorldError
 from vavam_world.contracts.cameras import LABELS, WORLD_CAMERA, Backend, CameraSpec
-from vavam_world.contracts.driving import Driver, Trace, View
+from vavam_world.contracts.driving import Driver, HasCommandRule, Trace, View
 from vavam_world.contracts.motion import ActorState, Collision, Control, EgoState, Vehicle, WorldState
 from vavam_world.contracts.roads import Crosswalk, Lane, Marking, Prop, RoadMap, Route
 from vavam_world.contracts.scenario import (
@@ -49,6 +49,7 @@ __all__ = [
     "Crosswalk",
     "Driver",
     "EgoState",
+    "HasCommandRule",
     "Intruder",
     "Lane",
     "LookSpec",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from vavam_ros.core.contracts import Command, DensePath, EgoPose
 from vavam_world.contracts.basics import U8
@@ -43,6 +43,13 @@ class Driver(Protocol):
     def plan(self, view: View) -> DensePath:
         """The rear axle's way from view.stamp_ns on, in the frame `map`, about 3 s, rows 0.1 s apart."""
         ...
+
+
+@runtime_checkable
+class HasCommandRule(Protocol):
+    """A driver that knows the route's commands by a rule of its own (of vavam_ros.core.planning.command)."""
+
+    command_rule: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

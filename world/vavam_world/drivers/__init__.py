@@ -1,4 +1,4 @@
-"""Drivers that need no model: expert, constant velocity, lane follower. loop.py drives them in process."""
+"""Drivers: expert, constant velocity, lane follower, and a model without its nodes (model_driver.py). loop.py drives them in process."""
 
 from __future__ import annotations
 
@@ -14,15 +14,22 @@ from vavam_world.drivers.lane_follower import LaneFollower
 _MAKERS: dict[str, Callable[..., Driver]] = {"expert": Expert, "constant_velocity": ConstantVelocity, "lane_follower": LaneFollower}
 NAMES: tuple[str, ...] = tuple(_MAKERS)
 
+DIRECT = "vavam_direct"  # a model, by the core's pipeline in this process
+
 
 def make(name: str, **options: Any) -> Driver:
-    """A driver by name; `options` are its constructor's. Raises ConfigError on an unknown name or option."""
+    """A driver by name; `options` are its constructor's. Raises ConfigError on an unknown name or option, ArtifactError on a model that
+    cannot be loaded."""
+    if name == DIRECT:
+        from vavam_world.drivers.model_driver import ModelDriver  # torch, for who needs it
+
+        return ModelDriver(**options)
     if name not in _MAKERS:
-        raise ConfigError(f"driver: got {name!r}, expected one of {', '.join(NAMES)}")
+        raise ConfigError(f"driver: got {name!r}, expected one of {', '.join((*NAMES, DIRECT))}")
     try:
         return _MAKERS[name](**options)
     except TypeError as error:
         raise ConfigError(f"driver {name}: {error}") from error
 
 
-__all__ = ["NAMES", "ConstantVelocity", "Expert", "LaneFollower", "make"]
+__all__ = ["DIRECT", "NAMES", "ConstantVelocity", "Expert", "LaneFollower", "make"]

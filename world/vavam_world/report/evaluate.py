@@ -16,15 +16,18 @@ from tqdm import tqdm
 
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import Backend, Scenario
-from vavam_world.drivers import make
+from vavam_world.drivers import DIRECT, make
+from vavam_world.drivers.shown import Shown
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.page import Evaluation, write_page
 from vavam_world.report.run import (
     MODEL_DRIVER,
+    MODEL_DRIVERS,
     Media,
     Run,
     RunJob,
     check_drivers,
+    direct_model,
     do_nothing,
     do_run,
     live_system,
@@ -49,10 +52,12 @@ class EvaluateConfig:
     media: Media = "all"
     backend: Backend = "auto"
     latency_ticks: int = 0
-    model: Path | None = None  # of the driver `vavam`
+    model: Path | None = None  # of the drivers `vavam` and `vavam_direct`
+    frames: int = 0  # longest context of `vavam_direct`; 0: the model's
+    pictures: Shown = "as_taken"  # what drivers in this process are shown
 
     def __post_init__(self) -> None:
-        for name, value in (("--limit", self.limit), ("--latency-ticks", self.latency_ticks)):
+        for name, value in (("--limit", self.limit), ("--latency-ticks", self.latency_ticks), ("--frames", self.frames)):
             if value < 0:
                 raise ConfigError(f"{name}: got {value}, expected 0 or more")
 
@@ -72,7 +77,9 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
 
     Raises ConfigError on an unknown driver or a suite that is not the frozen one, WorldError where pictures are needed and nothing can be drawn."""
     check_drivers(drivers, config.model)
-    if config.media != "none" or any(d != MODEL_DRIVER and make(d).needs_image for d in drivers):
+    if config.pictures != "as_taken" and MODEL_DRIVER in drivers:
+        raise ConfigError(f"--pictures {config.pictures}: got driver {MODEL_DRIVER}, expected drivers of this process: live nodes see what the world draws")
+    if config.media != "none" or DIRECT in drivers or any(d not in MODEL_DRIVERS and make(d).needs_image for d in drivers):
         open_pipe(config.backend)
     hashes = {f"{s.name}/{s.split}": check_frozen(s) for s in suites}
     for key, value in hashes.items():
@@ -91,6 +98,8 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
             backend=config.backend,
             latency_ticks=config.latency_ticks,
             live=live_system(driver, config.model, config.latency_ticks),
+            direct=direct_model(driver, config.model, config.frames),
+            pictures=config.pictures,
         )
         for driver in drivers
         for s in suites
@@ -184,7 +193,14 @@ def _tables(
     if config.limit:
         banners.append(f"A part of the suites: {config.limit} scenarios of each kind. The whole suite is what its hash stands for.")
     return Evaluation(
-        settings={"limit": str(config.limit or "none"), "latency": f"{0.05 * config.latency_ticks:.2f} s", "backend": config.backend, **versions()},
+        settings={
+            "limit": str(config.limit or "none"),
+            "latency": f"{0.05 * config.latency_ticks:.2f} s",
+            "backend": config.backend,
+            **({"pictures": config.pictures} if config.pictures != "as_taken" else {}),
+            **({"context": f"{config.frames} frames at most"} if config.frames else {}),
+            **versions(),
+        },
         suites=hashes,
         drivers=tuple(drivers),
         runs=runs,

@@ -13,9 +13,10 @@ from typing import Any, Literal, TypeAlias
 import cv2
 
 from vavam_ros.core.contracts import ConfigError, InputError
-from vavam_world.contracts import TICK_S, U8, WORLD_CAMERA, Backend, CameraSpec, Driver, LookSpec, RoadMap, Scenario, Trace, WorldState
-from vavam_world.drivers import make
+from vavam_world.contracts import TICK_S, U8, WORLD_CAMERA, Backend, CameraSpec, Driver, HasCommandRule, LookSpec, RoadMap, Scenario, Trace, WorldState
+from vavam_world.drivers import DIRECT, make
 from vavam_world.drivers.loop import OnTick, drive
+from vavam_world.drivers.shown import Shown, image_filter
 from vavam_world.live.run import LiveSystem, drive_live
 from vavam_world.render.renderer import Renderer
 from vavam_world.report import figures
@@ -26,9 +27,19 @@ from vavam_world.sim.simulation import Simulation
 
 Media: TypeAlias = Literal["all", "failures", "none"]
 MODEL_DRIVER = "vavam"  # a model, through the live nodes
+MODEL_DRIVERS = (MODEL_DRIVER, DIRECT)
+MODEL_HELP = f"model directory: {MODEL_DRIVER} drives through the live nodes, in lock-step; {DIRECT} by the same pipeline without them, many times as fast"
 DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
 FORMAT = 1  # of the run files
 SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectModel:
+    """A model directory, and the longest context it is given (0: its own)."""
+
+    model: Path
+    frames: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +58,8 @@ class RunJob:
     backend: Backend = "auto"
     latency_ticks: int = 0
     live: LiveSystem | None = None  # driven by live nodes, not in this process; `driver` is then its name
+    direct: DirectModel | None = None  # what drives where the driver is a model without its nodes
+    pictures: Shown = "as_taken"
 
     @property
     def stem(self) -> str:
@@ -66,7 +79,9 @@ class RunJob:
             found["backend"] = self.backend
         if self.live is not None:
             found["model_card_sha256"] = _card_sha256(self.live.model)
-        return found
+        if self.direct is not None:
+            found |= {"model_card_sha256": _card_sha256(self.direct.model)} | ({"frames": str(self.direct.frames)} if self.direct.frames else {})
+        return found | ({"pictures": self.pictures} if self.pictures != "as_taken" else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,11 +124,13 @@ def drive_job(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str
     A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
     if job.live is not None:
         return drive_live(job.scenario, job.live, on_line=on_line)
-    driver: Driver = make(job.driver)
+    driver: Driver = make(job.driver) if job.direct is None else make(job.driver, model=job.direct.model, frames=job.direct.frames or None)
     renderer = None
     if driver.needs_image:
         renderer = studio(Simulation(job.scenario).road_map, job.scenario.look, WORLD_CAMERA, job.backend)
-    return drive(job.scenario, driver, renderer=renderer, latency_ticks=job.latency_ticks, on_tick=on_tick)
+    options = {"command_rule": driver.command_rule} if isinstance(driver, HasCommandRule) else {}
+    shown = image_filter(job.pictures, seed=job.scenario.map.seed)
+    return drive(job.scenario, driver, renderer=renderer, latency_ticks=job.latency_ticks, image_filter=shown, on_tick=on_tick, **options)
 
 
 def do_nothing(job: RunJob) -> float | None:
@@ -233,12 +250,17 @@ def check_drivers(names: Sequence[str], model: Path | None = None) -> None:
     if not names:
         raise ConfigError("--driver: got none, expected one or more")
     for name in names:
-        if name != MODEL_DRIVER:
+        if name not in MODEL_DRIVERS:
             make(name)
         elif model is None:
-            raise ConfigError(f"driver {MODEL_DRIVER}: got no model, expected a model directory: --model DIR")
+            raise ConfigError(f"driver {name}: got no model, expected a model directory: --model DIR")
         elif not (model / "model.yaml").is_file():
             raise ConfigError(f"--model: got {model}, expected a model directory with a model.yaml")
+
+
+def direct_model(driver: str, model: Path | None, frames: int = 0) -> DirectModel | None:
+    """The model of a driver that drives without its nodes; None for any other."""
+    return DirectModel(model=model.resolve(), frames=frames) if driver == DIRECT and model is not None else None
 
 
 def live_system(driver: str, model: Path | None, latency_ticks: int = 0) -> LiveSystem | None:

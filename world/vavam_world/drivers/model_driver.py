@@ -1,0 +1,89 @@
+"""A model at the wheel, by the core's pipeline alone: no nodes, no ROS, the same plans. READ vavam_ros/core/pipeline.py FIRST.
+
+What the live nodes add (transport, time, the gate) is left out, so that many runs can be driven in little time; `world evaluate --driver vavam` drives
+through them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+
+from vavam_ros.core.artifact import LoadedArtifact, load_artifact
+from vavam_ros.core.camera import CameraModel, Mount, ViewTransform
+from vavam_ros.core.contracts import CameraImage, ConfigError, DensePath, Plan, Waiting, Window
+from vavam_ros.core.geometry import place_path
+from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
+from vavam_world.contracts import TICK_S, CameraSpec, View, WorldError
+
+MAX_PLAN_AGE_S = 1.0  # as the nodes' default: an older one is not driven on, the follower then brakes
+
+
+class ModelDriver:
+    """State: the pipeline's (frames, contexts, the last plan)."""
+
+    name = "vavam_direct"
+    needs_image = True
+
+    def __init__(self, model: Path | str, *, samples: int = 8, seed: int = 0, frames: int | None = None) -> None:
+        """`model`: a model directory. `samples`, `seed` as the planner's; `frames`: longest context, None = the model's.
+
+        Raises ArtifactError, and ConfigError where the model's context has not so many frames."""
+        loaded = _loaded(str(model))
+        spec = loaded.card.spec
+        self.command_rule: str = loaded.card.command_rule
+        self.plan_every_ticks = round(spec.frame_dt_s / TICK_S)
+        if frames is not None and not 1 <= frames <= spec.video.frames:
+            raise ConfigError(f"frames: got {frames}, expected 1 to {spec.video.frames}, the model's")
+        self._loaded, self._samples, self._seed, self._frames = loaded, samples, seed, frames
+        self._camera: CameraSpec | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Before a new scenario."""
+        card, device = self._loaded.card, torch.device("cpu")
+        codes = {"tokenizer_id": card.tokenizer_id, "codebook_size": card.tokenizer.codebook_size}
+        self._scheduler = PlanScheduler.for_model(card.spec, plan_rate_hz=1.0 / card.spec.frame_dt_s, **codes)
+        config = PlannerConfig(samples=self._samples, seed=self._seed)
+        self._planner = Planner(self._loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=device)
+        self._encoder: FrameEncoder | None = None
+        self.plan_made: Plan | None = None  # the last drivable one
+        self._path: DensePath | None = None
+
+    def plan(self, view: View) -> DensePath:
+        """The path of a new plan; of the last drivable one, where the new one breaks a limit. Raises WorldError without a picture."""
+        if view.image is None:
+            raise WorldError(f"{self.name}: got a view without a picture, expected one: give the loop a renderer")
+        if self._encoder is None or view.camera != self._camera:
+            self._camera = view.camera
+            self._encoder = self._encoder_for(view.camera)
+        frame = self._encoder.step(CameraImage(stamp_ns=view.stamp_ns, frame_id=view.camera.name, rgb=view.image), view.pose)
+        due = self._scheduler.push(frame)
+        if isinstance(due, Window):
+            seen = slice(None if self._frames is None else -self._frames, None)
+            plan = self._planner.step(replace(due, frames=due.frames[seen], slot_error_s=due.slot_error_s[seen]), view.command)
+            if not plan.violations:
+                self.plan_made = plan
+        if self.plan_made is not None:
+            path = place_path(self.plan_made, view.stamp_ns, max_plan_age_s=MAX_PLAN_AGE_S)
+            if not isinstance(path, Waiting):
+                self._path = path
+        if self._path is None:
+            raise WorldError(f"{self.name}: no drivable plan since the start; is this a trained model?")
+        return self._path
+
+    def _encoder_for(self, camera: CameraSpec) -> FrameEncoder:
+        card = self._loaded.card
+        mount = Mount(x_m=camera.x_m, y_m=camera.y_m, z_m=camera.z_m, roll_rad=camera.roll_rad, pitch_rad=camera.pitch_rad, yaw_rad=camera.yaw_rad)
+        source = CameraModel(name=camera.name, width=camera.width, height=camera.height, K=camera.K, T_ego_camera=mount.T_ego_camera)
+        view = ViewTransform(card.camera, card.tokenizer.image_hw, source=source)
+        return FrameEncoder(self._loaded.tokenizer, view, device=torch.device("cpu"), dtype=torch.float32)
+
+
+@lru_cache(maxsize=1)
+def _loaded(directory: str) -> LoadedArtifact:
+    """This process's model: workers drive many scenarios with it."""
+    return load_artifact(directory, "cpu")
