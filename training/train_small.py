@@ -8,7 +8,7 @@ Each step leaves what it made in OUT and is skipped, or goes on where it was, wh
     4 tokens   vavam-train data import                    drives → tokens with poses
     5 pretrain, 6 action                                  runs/world/{pretrain,action}.yaml
     7 export                                              OUT/model: what the nodes load
-    8 evaluate world evaluate --driver vavam              (--evaluate)
+    8 evaluate world evaluate --driver vavam_direct       (--evaluate)
 
 Two environments are needed, .venv (world, ROS) and .venv-training: `make setup setup-training`.
 """
@@ -28,6 +28,7 @@ RUNS = ROOT / "training" / "runs" / "world"
 WORLD, VAVAM_TRAIN = ROOT / ".venv" / "bin" / "world", ROOT / ".venv-training" / "bin" / "vavam-train"
 CLASSES = "/carla/ego_vehicle/semantic_front/image/compressed"
 ROS_LEFTOVERS = ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH")
+COMMAND_RULE = "lookahead"  # looks 20 m ahead whatever the speed: a vehicle that waits at a junction has a command, too
 GOES_ON = 75
 
 
@@ -40,7 +41,7 @@ class Size:
     steps: dict[str, int]  # of each stage; 0: the recipe's
 
 
-FULL = Size(looks=400, hours=10.0, steps={})
+FULL = Size(looks=120, hours=10.0, steps={})
 FAST = Size(looks=6, hours=0.05, steps={"tokenizer": 60, "pretrain": 20, "action": 20})
 
 
@@ -67,18 +68,20 @@ def main() -> int:
     pictures = ["--path", out / "looks", "--camera", "world_front_256", "--option", f"label_topic={CLASSES}", "--out", out / "pictures"]
     _do("pictures", [VAVAM_TRAIN, "data", "pictures", *pictures])
     _train("tokenizer", args.workers, out, size, [f"data.pictures=[{out / 'pictures'}]"])
-    _do("drive", [WORLD, "record", "--hours", f"{hours:g}", "--seconds", "60", "--image-hz", "2", "--perturb", "--workers", workers, "--out", out / "drives"])
+    _do("drive", [WORLD, "record", "--hours", f"{hours:g}", "--seconds", "90", "--seed", "10", "--image-hz", "2", "--perturb", "--command-rule", COMMAND_RULE,
+        "--workers", workers, "--out", out / "drives"])  # fmt: skip
     tokens = ["--path", out / "drives", "--tokenizer", out / "tokenizer", "--out", out / "tokens", "--name", "world"]
     _do("tokens", [*_processes(args.workers), "data", "import", *tokens])
     data = [f"data.parts.0.path={out / 'tokens'}", f"tokenizer={out / 'tokenizer'}"]
     _train("pretrain", args.workers, out, size, data)
     _train("action", args.workers, out, size, [*data, f"start={out / 'pretrain'}"])
-    _do("export", [VAVAM_TRAIN, "export", "--run", out / "action", "--tokenizer", out / "tokenizer", "--out", out / "model", "--stored", "float16"])
+    _do("export", [VAVAM_TRAIN, "export", "--run", out / "action", "--tokenizer", out / "tokenizer", "--out", out / "model", "--stored", "float16",
+        "--command-rule", COMMAND_RULE])  # fmt: skip
     print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
     print(f'make drive ARGS="turns/000-left --driver vavam --model {out / "model"}"')
     if args.evaluate is not None:
-        suites = [x for suite in args.evaluate for x in ("--suite", suite)]
-        _do("evaluate", [WORLD, "evaluate", "--driver", "vavam", "--model", out / "model", *suites, "--out", out / "evaluation"])
+        suites = ["--suite", ",".join(args.evaluate) or "all"]
+        _do("evaluate", [WORLD, "evaluate", "--driver", "vavam_direct", "--model", out / "model", *suites, "--out", out / "evaluation"])
     return 0
 
 
@@ -92,7 +95,7 @@ def _processes(count: int) -> list[str | Path]:
 def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) -> None:
     """One stage by its recipe; told to stop, it goes on with the next call."""
     player = "generator" if stage == "tokenizer" else "model"
-    changes = [*changes, "loop.workers=0"]
+    changes = [*changes, "loop.workers=0", f"loop.precision={'bf16' if _has_bf16() else 'fp32'}"]
     if steps := size.steps.get(stage, 0):
         schedule = f"loop.players.{player}.schedule"
         changes += [f"loop.steps={steps}", f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps=5", f"{schedule}.drop_steps={steps // 3}"]
@@ -101,6 +104,12 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
         changes += ["data.held_out_share=0.3"] if stage == "tokenizer" else ["data.parts.0.held_out_share=0.3"]
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
     _do(stage, [*_processes(workers), *arguments, *(x for c in changes for x in ("--set", c))])
+
+
+def _has_bf16() -> bool:
+    """A GPU, or a CPU with matrix units for it; any other CPU only imitates bf16, slowly."""
+    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    return "amx_bf16" in flags or Path("/dev/nvidia0").exists()
 
 
 def _do(name: str, command: list[str | Path]) -> None:
