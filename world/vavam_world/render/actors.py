@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 import cv2
 import numpy as np
 
-from vavam_world.contracts import ActorState, WorldState
+from vavam_world.contracts import F64, ActorState, WorldState
 from vavam_world.render import bodies, ground
-from vavam_world.render.camera import FAR_M
+from vavam_world.render.camera import FAR_M, in_sight
 from vavam_world.render.meshes import raw
-from vavam_world.render.panda import FLAT_ALPHA, geom_node, recolour, rgba_of
-from vavam_world.render.scene import Scene, label_rgba, layer_root, sun_offset
+from vavam_world.render.panda import FLAT_ALPHA, geom_node, keep_bounds, recolour, rgba_of
+from vavam_world.render.scene import SPARE_M, Scene, label_rgba, layer_root, sun_offset
 
 OCTAGON = np.array([[1.0, 0.8], [0.9, 1.0], [-0.9, 1.0], [-1.0, 0.8], [-1.0, -0.8], [-0.9, -1.0], [0.9, -1.0], [1.0, -0.8]])  # of a shadow, in half sizes
 YAW_STEPS = 48  # light on a body is reckoned for its heading rounded to a 48th of a turn
@@ -34,6 +35,7 @@ class Figure:
         mesh = self.body.mesh
         self.rgba = rgba_of(mesh.colour, 0)
         self.node = geom_node(mesh, self.rgba, "actor")
+        keep_bounds(self.node)
         self.path = parents[0].attach_new_node(self.node)
         self.label_path: Any = None
         rim = 0.2
@@ -111,12 +113,14 @@ class Cast:
         self.figures: dict[Shape, list[Figure]] = defaultdict(list)
         self.parents = (scene.standing_root.attach_new_node("actors"), layer_root(scene.root, "shadow"))
         self._label_root: Any = None
+        self._shadow_per_m = float(np.hypot(*sun_offset(scene.look)))
 
-    def pose(self, state: WorldState, camera_xy_m: tuple[float, float]) -> None:
-        """Show the actors of `state` that a camera there can see."""
+    def pose(self, state: WorldState, camera_xyz_m: F64, sights: Sequence[F64]) -> None:
+        """Show the actors of `state` that may show, themselves or their shadows, in pictures from there with these `sights`."""
         used: dict[Shape, int] = defaultdict(int)
-        for actor in state.actors:
-            away = math.hypot(actor.x_m - camera_xy_m[0], actor.y_m - camera_xy_m[1])
+        x, y, _ = camera_xyz_m.tolist()
+        for actor in self._in_sight(state.actors, sights):
+            away = math.hypot(actor.x_m - x, actor.y_m - y)
             if away > FAR_M + actor.length_m:
                 continue
             shape = shape_of(actor)
@@ -130,6 +134,15 @@ class Cast:
         for shape, kept in self.figures.items():
             for figure in kept[used[shape] :]:
                 figure.hide()
+
+    def _in_sight(self, actors: Sequence[ActorState], sights: Sequence[F64]) -> list[ActorState]:
+        if not actors:
+            return []
+        size = np.array([(a.x_m, a.y_m, a.height_m, a.length_m, a.width_m) for a in actors])
+        height = size[:, 2]
+        radius = 0.5 * np.hypot(size[:, 3], size[:, 4]) + height * (1.0 + self._shadow_per_m) + SPARE_M
+        seen = in_sight(sights, np.column_stack([size[:, :2], 0.5 * height]), radius)
+        return [actors[i] for i in np.flatnonzero(seen).tolist()]
 
     def label(self, root: Any) -> None:
         """From now on, every figure has a stand-in under `root`."""

@@ -7,8 +7,10 @@ and its bridge reports (cx = width/2 is the picture's middle). A coordinate u he
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import F64, CameraSpec, EgoState
@@ -47,6 +49,23 @@ def T_map_body(spec: CameraSpec, ego: EgoState) -> F64:
     T[:3, :3] = R_map_ego @ mount_R(spec)
     T[:3, 3] = R_map_ego @ np.array([spec.x_m, spec.y_m, spec.z_m]) + np.array([ego.x_m, ego.y_m, 0.0])
     return T
+
+
+def sight(spec: CameraSpec, T_map_body: F64) -> F64:
+    """(5, 4) planes round what a picture can show, in map: its edges and FAR_M. A row (n, c) has n·p + c > 0, in metres, for what lies beyond."""
+    left, right = spec.cx / spec.fx, (spec.width - spec.cx) / spec.fx
+    high, low = spec.cy / spec.fy, (spec.height - spec.cy) / spec.fy
+    out = np.array([[-left, 1.0, 0.0], [-right, -1.0, 0.0], [-high, 0.0, 1.0], [-low, 0.0, -1.0], [1.0, 0.0, 0.0]])  # forward, left, up
+    normal = (out / np.linalg.norm(out, axis=1, keepdims=True)) @ T_map_body[:3, :3].T
+    return np.column_stack([normal, -normal @ T_map_body[:3, 3] - np.array([0.0, 0.0, 0.0, 0.0, FAR_M])])
+
+
+def in_sight(sights: Sequence[F64], xyz_map: F64, radius_m: F64) -> npt.NDArray[np.bool_]:
+    """(N,) whether balls at (N, 3) with radii (N,) may show in one of the pictures with these `sight`s."""
+    seen = np.zeros(len(xyz_map), dtype=np.bool_)
+    for planes in sights:
+        seen |= (xyz_map @ planes[:, :3].T + planes[:, 3] <= radius_m[:, None]).all(axis=1)
+    return seen
 
 
 def project(spec: CameraSpec, ego: EgoState, xyz_map: F64) -> F64:

@@ -140,8 +140,15 @@ def geom_node(mesh: Mesh, rgba: U8, name: str = "mesh") -> Any:
     return node
 
 
+def keep_bounds(node: Any) -> None:
+    """For a node that will be recoloured: its bounds are what they are now. Panda3D would reckon them anew, point by point, at each change."""
+    geom = node.modify_geom(0)
+    geom.set_bounds(geom.get_bounds())
+    node.set_bounds(node.get_internal_bounds())
+
+
 def recolour(node: Any, rgba: U8) -> None:
-    """Put other vertex colours into a node made by `geom_node`."""
+    """Put other vertex colours into a node made by `geom_node`; see `keep_bounds`."""
     node.modify_geom(0).modify_vertex_data().modify_array_handle(1).copy_data_from(np.ascontiguousarray(rgba).tobytes())
 
 

@@ -60,6 +60,7 @@ class Renderer:
             eye.target = self._target(eye, eye.scale, eye.path)
         Renderer._living = self
         self._scene: Scene | None = None
+        self._placed: WorldState | None = None
         self.load(road_map, look)
 
     @property
@@ -81,6 +82,7 @@ class Renderer:
             self._drop_scene()
         self._scene = Scene(road_map, look, made)
         self._cast = Cast(self._scene)
+        self._placed = None
         for eye in self._eyes.values():
             eye.path.reparent_to(self._scene.root)
             eye.developer = Developer(eye.spec, eye.scale, made)
@@ -100,17 +102,22 @@ class Renderer:
     def _place(self, state: WorldState) -> Scene:
         if self._scene is None:
             raise WorldError("renderer: got a call after close(), expected none: make another Renderer")
+        if state is self._placed:  # a picture's labels come after it
+            return self._scene
+        self._placed = None
         ego = state.ego
         if not all(math.isfinite(v) for v in (ego.x_m, ego.y_m, ego.yaw_rad)):
             raise WorldError(f"renderer: got an ego at {ego.x_m}, {ego.y_m}, {ego.yaw_rad}, expected finite numbers")
-        main = next(iter(self._eyes.values())).spec
-        at = camera.T_map_body(main, ego)[:3, 3]
-        self._scene.move_camera(float(at[0]), float(at[1]), float(at[2]))
-        self._cast.pose(state, (float(at[0]), float(at[1])))
-        for eye in self._eyes.values():
-            matrix = panda.body_matrix(camera.T_map_body(eye.spec, ego))
+        poses = {name: camera.T_map_body(eye.spec, ego) for name, eye in self._eyes.items()}
+        sights = [camera.sight(eye.spec, poses[name]) for name, eye in self._eyes.items()]
+        at = next(iter(poses.values()))[:3, 3]
+        self._scene.move_camera(at, sights)
+        self._cast.pose(state, at, sights)
+        for name, eye in self._eyes.items():
+            matrix = panda.body_matrix(poses[name])
             eye.path.set_mat(matrix)
             eye.label_path.set_mat(matrix)
+        self._placed = state
         return self._scene
 
     def _draw(self, active: Sequence[panda.Target]) -> None:

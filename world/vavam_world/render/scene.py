@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,16 +12,17 @@ from panda3d import core as p3
 
 from vavam_world.contracts import F64, LookSpec, RoadMap
 from vavam_world.render import ground, props, textures
-from vavam_world.render.camera import FAR_M
+from vavam_world.render.camera import FAR_M, in_sight
 from vavam_world.render.looks import SKY_HIGH_RAD, SKY_LOW_RAD, Look, sky_picture
 from vavam_world.render.meshes import Mesh, merge, raw
-from vavam_world.render.panda import FLAT_ALPHA, geom_node, recolour, rgba_of, texture
+from vavam_world.render.panda import FLAT_ALPHA, geom_node, keep_bounds, recolour, rgba_of, texture
 
 MAX_HAZE = 240  # alpha of what stands: well below the ground's mark, which each shadow on it may lower by one
 LABEL_STEP = 20  # between two classes' grey levels in the label pass
 LAYERS = ("ground", "road", "paint", "sidewalk", "shadow")  # drawn in this order, without depth: nothing lies below them
 NEAR_FIRST = "near first"  # the bin of what stands: what is hidden is not painted
 p3.CullBinManager.get_global_ptr().add_bin(NEAR_FIRST, p3.CullBinManager.BT_front_to_back, 25)
+SPARE_M = 1.0  # about what is taken to be in sight: backends draw up to a third of a pixel beside its place
 RIM_SHADE = 0.22  # of what stands on the ground below it, without a sun
 
 
@@ -33,11 +35,11 @@ def label_rgba(mesh: Mesh) -> Any:
 class Standing:
     """One chunk of what stands, recoloured as the haze between it and the camera changes."""
 
-    def __init__(self, mesh: Mesh, look: Look, parent: Any, centre: tuple[float, float]) -> None:
-        self.xy_m = mesh.xyz_m[:, :2]
-        self.centre = centre
+    def __init__(self, mesh: Mesh, look: Look, parent: Any) -> None:
+        self.x_m, self.y_m = np.ascontiguousarray(mesh.xyz_m[:, :2].T)
         self.rgba = rgba_of(mesh.colour * (look.light(mesh.normal) * (1.0 - mesh.glow[:, None]) + mesh.glow[:, None]), 0)
         self.node = geom_node(mesh, self.rgba, "standing")
+        keep_bounds(self.node)
         self.path = parent.attach_new_node(self.node)
         self.seen_from: tuple[float, float] | None = None
 
@@ -45,7 +47,7 @@ class Standing:
         """Set each vertex's haze as seen from `at`."""
         if at != self.seen_from:
             self.seen_from = at
-            away = np.hypot(self.xy_m[:, 0] - at[0], self.xy_m[:, 1] - at[1])
+            away = np.hypot(self.x_m - at[0], self.y_m - at[1])
             self.rgba[:, 3] = MAX_HAZE * (1.0 - np.exp(-away / look.visibility_m))
             recolour(self.node, self.rgba)
 
@@ -66,6 +68,7 @@ class Scene:
         self._flat(spec)
         self._sky(spec)
         self.standing: list[Standing] = []
+        self._standing_balls = np.zeros((0, 4))
         self._standing_meshes: list[Mesh] = []
         self.standing_root = self.root.attach_new_node("standing")
         self.standing_root.set_texture(self.atlas)
@@ -78,7 +81,9 @@ class Scene:
         for key in sorted(chunks):
             whole = merge(chunks[key])
             self._standing_meshes.append(whole)
-            self.standing.append(Standing(whole, look, self.standing_root, ground.centre_of(key)))
+            self.standing.append(Standing(whole, look, self.standing_root))
+        if self.standing:
+            self._standing_balls = np.array([ball_around(mesh.xyz_m) for mesh in self._standing_meshes])
 
     def _flat(self, spec: LookSpec) -> None:
         look = self.look
@@ -125,15 +130,15 @@ class Scene:
                 self.label_root.attach_new_node(geom_node(mesh, label_rgba(mesh), "standing"))
         return self.label_root
 
-    def move_camera(self, x_m: float, y_m: float, z_m: float) -> None:
-        """Carry the sky along and set the haze as seen from there; a function of the place alone."""
-        self.sky.set_pos(x_m, y_m, z_m)
+    def move_camera(self, xyz_m: F64, sights: Sequence[F64]) -> None:
+        """Carry the sky along and set the haze as seen from there of what may show in pictures with these `sights`; a function of the place alone."""
+        x, y, z = xyz_m.tolist()
+        self.sky.set_pos(x, y, z)
         step = self.look.haze_step_m
-        at = (round(x_m / step) * step, round(y_m / step) * step)
-        reach = FAR_M + ground.CHUNK_M
-        for chunk in self.standing:
-            if abs(chunk.centre[0] - x_m) < reach and abs(chunk.centre[1] - y_m) < reach:
-                chunk.haze(at, self.look)
+        at = (round(x / step) * step, round(y / step) * step)
+        centre, radius = self._standing_balls[:, :3], self._standing_balls[:, 3]
+        for i in np.flatnonzero(in_sight(sights, centre, radius + SPARE_M)).tolist():
+            self.standing[i].haze(at, self.look)
 
     def haze_at(self, distance_m: float) -> int:
         """Alpha of something that stands this far away."""
@@ -146,6 +151,12 @@ class Scene:
         self.standing.clear()
         self._layers = {}
         self._standing_meshes.clear()
+
+
+def ball_around(xyz_m: F64) -> F64:
+    """(4,) centre and radius of a ball that holds all of (N, 3) points."""
+    centre = 0.5 * (xyz_m.min(axis=0) + xyz_m.max(axis=0))
+    return np.append(centre, np.sqrt(((xyz_m - centre) ** 2).sum(axis=1).max()))
 
 
 def layer_root(root: Any, name: str) -> Any:
