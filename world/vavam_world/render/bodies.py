@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vavam_world.render.meshes import Colour, Mesh, blob, box, merge, prism, quad, rod
+from vavam_world.render.meshes import Colour, Mesh, blob, box, merge, prism, quad, quads, rod
 from vavam_world.render.textures import slot
 
 PAINTS: tuple[Colour, ...] = (
@@ -80,12 +80,9 @@ def _wheel(x: float, y: float, radius: float) -> Mesh:
 
 def _tapered(low: list[tuple[float, float]], high: list[tuple[float, float]], z0: float, z1: float, colour: Colour) -> Mesh:
     """Four sides between two rings of four (x, y), closed above."""
-    p, plain = slot("plain"), []
-    for i in range(4):
-        j = (i + 1) % 4
-        plain.append(quad([(*low[i], z0), (*low[j], z0), (*high[j], z1), (*high[i], z1)], p, colour))
-    plain.append(quad([(*c, z1) for c in high], p, colour))
-    return merge(plain)
+    below, above = [(*c, z0) for c in low], [(*c, z1) for c in high]
+    sides = [[below[i], below[j], above[j], above[i]] for i, j in ((0, 1), (1, 2), (2, 3), (3, 0))]
+    return quads([*sides, above], slot("plain"), colour)
 
 
 def _ring(x0: float, x1: float, half: float) -> list[tuple[float, float]]:

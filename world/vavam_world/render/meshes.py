@@ -65,56 +65,86 @@ def merge(meshes: Sequence[Mesh]) -> Mesh:
     )
 
 
-def raw(xyz_m: F64, triangles: npt.ArrayLike, *, normal: F64, uv: F64, colour: Colour = WHITE, glow: float = 0.0, label: str = "object") -> Mesh:
-    """A mesh of one colour and class; `normal` (3,) or (N, 3)."""
+def raw(xyz_m: F64, triangles: npt.ArrayLike, *, normal: F64, uv: F64, colour: Colour | F64 = WHITE, glow: float = 0.0, label: str = "object") -> Mesh:
+    """A mesh of one class; `normal` (3,) or (N, 3), `uv` (2,) or (N, 2), `colour` (3,) or (N, 3)."""
     n = len(xyz_m)
-    normals, uvs, colours = np.empty((n, 3)), np.empty((n, 2)), np.empty((n, 3))
-    normals[:], uvs[:], colours[:] = normal, uv, colour
+    normals, uvs, colours, glows, labels = np.empty((n, 3)), np.empty((n, 2)), np.empty((n, 3)), np.empty(n), np.empty(n, dtype=np.uint8)
+    normals[:], uvs[:], colours[:], glows[:], labels[:] = normal, uv, colour, glow, LABEL[label]
     return Mesh(
         xyz_m=np.asarray(xyz_m, dtype=np.float64),
         normal=normals,
         uv=uvs,
         colour=colours,
-        glow=np.full(n, glow),
-        label=np.full(n, LABEL[label], dtype=np.uint8),
+        glow=glows,
+        label=labels,
         triangles=np.asarray(triangles, dtype=np.int32).reshape(-1, 3),
     )
 
 
 def _cross(a: F64, b: F64) -> F64:
-    """np.cross for single vectors, a tenth of its time."""
-    (ax, ay, az), (bx, by, bz) = a.tolist(), b.tolist()
-    return np.array([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
+    """np.cross of (N, 3), a fraction of its time."""
+    (ax, ay, az), (bx, by, bz) = a.T, b.T
+    return np.stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx], axis=1)
+
+
+def _normals(p: F64) -> F64:
+    """(Q, 3) unit normals of quads (Q, 4, 3); one whose last corner is its first has that of the triangle that it is."""
+    normal = _cross(p[:, 1] - p[:, 0], p[:, 3] - p[:, 0])
+    thin = ~normal.any(axis=1)
+    if thin.any():
+        normal[thin] = _cross(p[thin, 2] - p[thin, 1], p[thin, 3] - p[thin, 1])
+    x, y, z = normal.T
+    return np.asarray(normal / np.maximum(np.sqrt(x * x + y * y + z * z), 1e-12)[:, None], dtype=np.float64)
+
+
+@lru_cache(maxsize=64)
+def _quad_faces(count: int) -> I32:
+    """(2·count, 3) triangles of quads whose corners follow each other."""
+    return np.asarray(4 * np.arange(count)[:, None] + np.array([0, 1, 2, 0, 2, 3]), dtype=np.int32).reshape(-1, 3)
+
+
+def quads(
+    corners: npt.ArrayLike, rect: Rect | Sequence[Rect], colour: Colour | Sequence[Colour] = WHITE, *, glow: float = 0.0, label: str = "object"
+) -> Mesh:
+    """Q quads (Q, 4, 3): corners counter-clockwise from the front, the first at the texture's lower left. One `rect` and `colour`, or one for each."""
+    p = np.asarray(corners, dtype=np.float64)
+    uv = np.tile(np.asarray(rect, dtype=np.float64)[..., [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 2), (1 if np.ndim(rect) == 2 else len(p), 1))
+    colours = np.asarray(colour, dtype=np.float64)
+    colours = colours if colours.ndim == 1 else np.repeat(colours, 4, axis=0)
+    return raw(p.reshape(-1, 3), _quad_faces(len(p)), normal=np.repeat(_normals(p), 4, axis=0), uv=uv, colour=colours, glow=glow, label=label)
 
 
 def quad(corners: npt.ArrayLike, rect: Rect, colour: Colour = WHITE, glow: float = 0.0, label: str = "object") -> Mesh:
-    """Four corners, counter-clockwise from the front, the first at the texture's lower left."""
-    p = np.asarray(corners, dtype=np.float64)
-    normal = _cross(p[1] - p[0], p[3] - p[0])
-    if not normal.any():
-        normal = _cross(p[2] - p[1], p[3] - p[1])
-    u0, v0, u1, v1 = rect
-    uv = np.array([[u0, v0], [u1, v0], [u1, v1], [u0, v1]])
-    return raw(p, [[0, 1, 2], [0, 2, 3]], normal=normal / max(math.sqrt(float(normal @ normal)), 1e-12), uv=uv, colour=colour, glow=glow, label=label)
+    """One of `quads`."""
+    return quads([corners], rect, colour, glow=glow, label=label)
+
+
+@lru_cache(maxsize=16)
+def _prism_faces(n: int) -> I32:
+    """Triangles of a prism: n quads of sides, then the fan of the lower y, then that of the upper."""
+    fan = np.array([[0, i, i + 1] for i in range(1, n - 1)])
+    return np.concatenate([_quad_faces(n), 4 * n + fan, 5 * n + fan[:, ::-1]]).astype(np.int32)
 
 
 def prism(profile: npt.ArrayLike, y0: float, y1: float, rect: Rect, colour: Colour = WHITE, *, glow: float = 0.0, label: str = "object") -> Mesh:
     """A convex profile in the x-z plane, counter-clockwise as seen from −y, drawn out from y0 to y1 (y0 < y1), closed."""
     p = np.asarray(profile, dtype=np.float64)
     n = len(p)
-    parts = []
-    for i in range(n):
-        (xa, za), (xb, zb) = p[i], p[(i + 1) % n]
-        parts.append(quad([(xa, y0, za), (xa, y1, za), (xb, y1, zb), (xb, y0, zb)], rect, colour, glow, label))
-    fan = [[0, i, i + 1] for i in range(1, n - 1)]
+    xyz, normal, uv = np.empty((6 * n, 3)), np.empty((6 * n, 3)), np.empty((6 * n, 2))
+    sides, caps = xyz[: 4 * n].reshape(n, 4, 3), xyz[4 * n :].reshape(2, n, 3)
+    sides[:, :2, ::2] = p[:, None]
+    sides[:, 2:, ::2] = np.concatenate([p[1:], p[:1]])[:, None]
+    sides[..., 1] = (y0, y1, y1, y0)
+    caps[..., ::2] = p
+    caps[0, :, 1], caps[1, :, 1] = y0, y1
+    normal[: 4 * n] = np.repeat(_normals(sides), 4, axis=0)
+    normal[4 * n : 5 * n], normal[5 * n :] = (0.0, -1.0, 0.0), (0.0, 1.0, 0.0)
     low, high = p.min(axis=0), p.max(axis=0)
     unit = (p - low) / np.maximum(high - low, 1e-9)
-    uv = np.stack([rect[0] + unit[:, 0] * (rect[2] - rect[0]), rect[1] + unit[:, 1] * (rect[3] - rect[1])], axis=1)
-    for y, sign in ((y0, -1.0), (y1, 1.0)):
-        xyz = np.stack([p[:, 0], np.full(n, y), p[:, 1]], axis=1)
-        faces = fan if sign < 0 else [f[::-1] for f in fan]
-        parts.append(raw(xyz, faces, normal=np.array([0.0, sign, 0.0]), uv=uv, colour=colour, glow=glow, label=label))
-    return merge(parts)
+    u0, v0, u1, v1 = rect
+    uv[: 4 * n].reshape(n, 4, 2)[:] = ((u0, v0), (u1, v0), (u1, v1), (u0, v1))
+    uv[4 * n :].reshape(2, n, 2)[:] = np.array([u0, v0]) + unit * np.array([u1 - u0, v1 - v0])
+    return raw(xyz, _prism_faces(n), normal=normal, uv=uv, colour=colour, glow=glow, label=label)
 
 
 def box(low: Sequence[float], high: Sequence[float], rect: Rect, colour: Colour = WHITE, *, glow: float = 0.0, label: str = "object") -> Mesh:
@@ -123,21 +153,27 @@ def box(low: Sequence[float], high: Sequence[float], rect: Rect, colour: Colour 
     return prism([(x0, z0), (x1, z0), (x1, z1), (x0, z1)], y0, y1, rect, colour, glow=glow, label=label)
 
 
+@lru_cache(maxsize=16)
+def _tube(sides: int) -> tuple[F64, I32]:
+    """(sides + 1, 2) points of a unit circle, the first again at the end, and the triangles between two such rings."""
+    angle = np.arange(sides + 1) * 2.0 * math.pi / sides
+    i, k = np.arange(sides), sides + 1
+    faces = np.concatenate([np.stack([i, i + 1, i + 1 + k], axis=1), np.stack([i, i + 1 + k, i + k], axis=1)])
+    return np.stack([np.cos(angle), np.sin(angle)], axis=1), faces.astype(np.int32)
+
+
 def rod(radius: float, z0: float, z1: float, rect: Rect, colour: Colour = WHITE, *, sides: int = 5, top: float | None = None, label: str = "object") -> Mesh:
     """An upright tube about z, open below; `top` is its radius above (0 makes a cone)."""
-    angle = np.arange(sides + 1) * 2.0 * math.pi / sides
-    ring = np.stack([np.cos(angle), np.sin(angle)], axis=1)
+    ring, faces = _tube(sides)
     upper = radius if top is None else top
-    xyz = np.concatenate([np.column_stack([ring * radius, np.full(sides + 1, z0)]), np.column_stack([ring * upper, np.full(sides + 1, z1)])])
-    slope = (radius - upper) / max(z1 - z0, 1e-9)
-    normal = np.column_stack([ring, np.full(sides + 1, slope)])
-    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
-    u = rect[0] + np.linspace(0.0, 1.0, sides + 1) * (rect[2] - rect[0])
-    uv = np.concatenate([np.column_stack([u, np.full(sides + 1, rect[1])]), np.column_stack([u, np.full(sides + 1, rect[3])])])
-    i = np.arange(sides)
-    k = sides + 1
-    faces = np.concatenate([np.stack([i, i + 1, i + 1 + k], axis=1), np.stack([i, i + 1 + k, i + k], axis=1)])
-    return raw(xyz, faces, normal=np.concatenate([normal, normal]), uv=uv, colour=colour, label=label)
+    xyz, normal, uv = np.empty((2, sides + 1, 3)), np.empty((2, sides + 1, 3)), np.empty((2, sides + 1, 2))
+    xyz[0, :, :2], xyz[1, :, :2] = ring * radius, ring * upper
+    xyz[0, :, 2], xyz[1, :, 2] = z0, z1
+    normal[..., :2], normal[..., 2] = ring, (radius - upper) / max(z1 - z0, 1e-9)
+    normal[:] = normal[0] / np.linalg.norm(normal[0], axis=1, keepdims=True)
+    uv[..., 0] = rect[0] + np.linspace(0.0, 1.0, sides + 1) * (rect[2] - rect[0])
+    uv[0, :, 1], uv[1, :, 1] = rect[1], rect[3]
+    return raw(xyz.reshape(-1, 3), faces, normal=normal.reshape(-1, 3), uv=uv.reshape(-1, 2), colour=colour, label=label)
 
 
 @lru_cache(maxsize=4)

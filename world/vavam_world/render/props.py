@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from vavam_world.contracts import Prop
-from vavam_world.render.meshes import Colour, Mesh, Rect, blob, box, merge, prism, quad, rod
+from vavam_world.render.meshes import WHITE, Colour, Mesh, Rect, blob, box, merge, prism, quad, quads, rod
 from vavam_world.render.textures import PALETTES, facade, slot
 
 WALL_PIECE_M = 11.0  # a façade picture is this wide at most
@@ -51,14 +51,15 @@ def _house(prop: Prop, textures: str, rng: np.random.Generator) -> Mesh:
     eaves = prop.height_m - rise
     floors = max(1, round(eaves / 3.0))
     rect = facade(floors, style)
-    parts: list[Mesh] = []
+    walls = []
     a, b = length / 2.0, width / 2.0
     for (xa, ya), (xb, yb) in (((-a, -b), (a, -b)), ((a, -b), (a, b)), ((a, b), (-a, b)), ((-a, b), (-a, -b))):
         pieces = max(1, math.ceil(math.hypot(xb - xa, yb - ya) / WALL_PIECE_M))
         for i in range(pieces):
             p, q = i / pieces, (i + 1) / pieces
             x0, y0, x1, y1 = xa + (xb - xa) * p, ya + (yb - ya) * p, xa + (xb - xa) * q, ya + (yb - ya) * q
-            parts.append(quad([(x0, y0, 0.0), (x1, y1, 0.0), (x1, y1, eaves), (x0, y0, eaves)], rect, tint))
+            walls.append([(x0, y0, 0.0), (x1, y1, 0.0), (x1, y1, eaves), (x0, y0, eaves)])
+    parts = [quads(walls, rect, tint)]
     roof = slot("roof", int(rng.integers(3)))
     roof_tint = _tint(rng, 0.25)
     if gable:
@@ -83,21 +84,17 @@ def _gable(a: float, b: float, eaves: float, rise: float, roof: Rect, tint: Colo
     drop = rise * over / across
     ends, low, top = along + over, eaves - drop, eaves + rise
     side = across + over
-    parts = []
+    slopes = []
     for sign in (-1.0, 1.0):
         n = max(1, round(along / 5.0))
         for i in range(n):
             x0, x1 = -ends + 2 * ends * i / n, -ends + 2 * ends * (i + 1) / n
             if sign > 0:
                 x0, x1 = x1, x0
-            parts.append(quad([(x0, sign * side, low), (x1, sign * side, low), (x1, 0.0, top), (x0, 0.0, top)], roof, tint))
-            parts.append(
-                quad(
-                    [(x1, sign * side, low - 0.02), (x0, sign * side, low - 0.02), (x0, 0.0, top - 0.02), (x1, 0.0, top - 0.02)],
-                    slot("plain"),
-                    (0.4, 0.36, 0.33),
-                )
-            )
+            slopes.append([(x0, sign * side, low), (x1, sign * side, low), (x1, 0.0, top), (x0, 0.0, top)])
+            slopes.append([(x1, sign * side, low - 0.02), (x0, sign * side, low - 0.02), (x0, 0.0, top - 0.02), (x1, 0.0, top - 0.02)])
+    half = len(slopes) // 2
+    parts = [quads(slopes, [roof, slot("plain")] * half, [tint, (0.4, 0.36, 0.33)] * half)]
     parts.append(prism([(-across, eaves - 0.1), (across, eaves - 0.1), (0.0, top - 0.1)], -along, along, wall, wall_tint).placed(0.0, 0.0, math.pi / 2))
     whole = merge(parts)
     return [whole.placed(0.0, 0.0, math.pi / 2) if turn else whole]
@@ -157,14 +154,17 @@ def _sign(prop: Prop) -> Mesh:
         angle = np.arange(n) * 2.0 * math.pi / n
         middle = h - y
         u, v = (rect[0] + rect[2]) / 2.0, (rect[1] + rect[3]) / 2.0
+        du, dv = (rect[2] - rect[0]) / 2.0, (rect[3] - rect[1]) / 2.0
+        slices, uv = [], []
         for i in range(n):
             p, q = angle[i], angle[(i + 1) % n]
             corners = [(0.05, 0.0, middle), (0.05, y * math.cos(p), middle + y * math.sin(p)), (0.05, y * math.cos(q), middle + y * math.sin(q))]
-            face = quad([*corners, corners[0]], rect)
-            du, dv = (rect[2] - rect[0]) / 2.0, (rect[3] - rect[1]) / 2.0
-            face.uv[:] = [[u, v], [u + du * math.cos(p), v + dv * math.sin(p)], [u + du * math.cos(q), v + dv * math.sin(q)], [u, v]]
-            parts.append(face)
-            parts.append(quad([(0.04, *corners[2][1:]), (0.04, *corners[1][1:]), (0.04, 0.0, middle), (0.04, 0.0, middle)], slot("plain"), (0.5, 0.5, 0.5)))
+            slices.append([*corners, corners[0]])
+            slices.append([(0.04, *corners[2][1:]), (0.04, *corners[1][1:]), (0.04, 0.0, middle), (0.04, 0.0, middle)])
+            uv.append([[u, v], [u + du * math.cos(p), v + dv * math.sin(p)], [u + du * math.cos(q), v + dv * math.sin(q)], [u, v]])
+        disc = quads(slices, [rect, slot("plain")] * n, [WHITE, (0.5, 0.5, 0.5)] * n)
+        disc.uv.reshape(n, 2, 4, 2)[:, 0] = uv
+        parts.append(disc)
     else:
         parts.append(quad([(0.05, -y, z0), (0.05, y, z0), (0.05, y, z1), (0.05, -y, z1)], rect))
         parts.append(quad([(0.04, y, z0), (0.04, -y, z0), (0.04, -y, z1), (0.04, y, z1)], slot("plain"), (0.5, 0.5, 0.5)))
