@@ -173,3 +173,16 @@ def test_plans_that_are_unknown_do_not_count() -> None:
     assert float(lossy.detach()) < float(whole.detach())
     nothing = stage.flow_loss(model, data.tokens, torch.full_like(gap, torch.nan), data.command, generator(3))  # type: ignore[arg-type]
     assert float(nothing.detach()) == 0.0
+
+
+def test_one_pass_over_the_video_serves_both_losses() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(detach_video=False, train_video=True, video_loss=0.5), 1)
+    model, data = alive(stage), batch()
+    terms = stage.loss(model, data, generator(3), "model", 0)
+    assert data.positions_m is not None
+    assert data.command is not None
+    flow = stage.flow_loss(model, data.tokens, data.positions_m, data.command, generator(3))
+    video = next_token_loss(model.video(data.tokens), data.tokens)
+    torch.testing.assert_close(terms.total, flow + 0.5 * video)
+    with pytest.raises(ConfigError, match="video_loss needs train_video"):
+        ActionOptions(video_loss=0.5)

@@ -13,7 +13,7 @@ from einops import repeat
 from torch import Tensor, nn
 
 from vavam_ros.core.contracts import U8, ConfigError
-from vavam_ros.core.model import VaVAM, VideoModel, init_weights, next_token_loss
+from vavam_ros.core.model import Context, VaVAM, VideoModel, init_weights, next_token_loss
 from vavam_ros.core.model.flow import interpolant, sample_time_beta, sample_time_uniform, target_velocity
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer import VQ16
@@ -46,6 +46,8 @@ class ActionOptions:
     def __post_init__(self) -> None:
         if self.time not in TIMES:
             raise ConfigError(f"action stage: time got {self.time!r}, expected one of {TIMES}")
+        if self.video_loss and not self.train_video:
+            raise ConfigError("action stage: video_loss needs train_video: a frozen video model learns nothing from it")
         if self.train_video and self.detach_video:
             raise ConfigError("action stage: train_video needs detach_video: false; without a graph the video model learns nothing")
         if self.init_std <= 0.0 or self.video_loss < 0.0 or self.noise_draws < 1 or self.pictures < 0:
@@ -100,18 +102,19 @@ class ActionStage:
         assert isinstance(module, VaVAM)
         if batch.positions_m is None or batch.command is None:
             raise DataError("action stage: got windows without trajectories; use data with poses (labelled windows)")
-        total = self.flow_loss(module, batch.tokens, batch.positions_m, batch.command, generator)
-        parts: dict[str, Tensor] = {}
-        if self.options.video_loss:
-            from_video = next_token_loss(module.video(batch.tokens).float(), batch.tokens)
-            parts = {"flow": total.detach(), "video": from_video.detach()}
-            total = total + self.options.video_loss * from_video
-        return LossTerms(total=total, parts=parts)
+        if not self.options.video_loss:
+            return LossTerms(total=self.flow_loss(module, batch.tokens, batch.positions_m, batch.command, generator))
+        context, logits = module.video.context_and_logits(batch.tokens)
+        flow = self.flow_loss(module, batch.tokens, batch.positions_m, batch.command, generator, context)
+        video = next_token_loss(logits.float(), batch.tokens)
+        return LossTerms(total=flow + self.options.video_loss * video, parts={"flow": flow.detach(), "video": video.detach()})
 
-    def flow_loss(self, model: VaVAM, tokens: Tensor, positions_m: Tensor, command: Tensor, generator: torch.Generator) -> Tensor:
+    def flow_loss(
+        self, model: VaVAM, tokens: Tensor, positions_m: Tensor, command: Tensor, generator: torch.Generator, context: Context | None = None
+    ) -> Tensor:
         """tokens (B, T, h, w), positions_m (B, T, H, 2), command (B, T). Equal to `VaVAM.action_loss` for one draw of noise and time.
 
-        Plans whose positions are not finite are no examples: they do not count."""
+        `context`: of these tokens, where it was computed already. Plans whose positions are not finite are no examples: they do not count."""
         flow, draws = self.spec.flow, self.options.noise_draws
         scaled = repeat(positions_m / flow.action_scale_m, "b t h two -> b (d t) h two", d=draws)
         known = scaled.isfinite().all(dim=-1).all(dim=-1)  # (B, d·T)
@@ -124,7 +127,10 @@ class ActionStage:
             time = sample_time_uniform(lead, generator=generator, device=data.device)
         commands = repeat(command, "b t -> b (d t)", d=draws)
         noisy = interpolant(noise, data, time, flow.sigma_min)
-        velocity = model.training_velocity(tokens, noisy, time, commands, self.options.detach_video)
+        if context is None:
+            velocity = model.training_velocity(tokens, noisy, time, commands, self.options.detach_video)
+        else:
+            velocity = model.velocity_of_frames(context, noisy, time, commands)
         error = (velocity.float() - target_velocity(noise, data, flow.sigma_min)).square().mean(dim=(-1, -2))
         return (error * known).sum() / known.sum().clamp_min(1)
 

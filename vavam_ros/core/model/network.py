@@ -185,6 +185,18 @@ class VideoModel(nn.Module):
         self.advance(context, rearrange(tokens, "b t h w -> b (t h w)"))
         return context
 
+    def context_and_logits(self, tokens: Tensor) -> tuple[Context, Tensor]:
+        """`context` and `forward` of the same (B, t, h, w) tokens in one pass: for training both on what is read and on what comes next. Errors as `context`."""
+        self.check(tokens, values=True)
+        context = self.empty_context()
+        x = self.embed(rearrange(tokens, "b t h w -> b (t h w)"))
+        for i, block in enumerate(_layers(self.blocks)):
+            q, k, v = block.attention.project(norm(x))
+            k, v = context.append(i, k, v)
+            x = block.finish(x, video_attention(q, k, v, self.scale, None))
+        context.length = x.shape[1]
+        return context, self.readout(x)
+
     def extend(self, context: Context, tokens: Tensor) -> Context:
         """A new context with (B, t, h, w) tokens appended, equal to one computed whole; the given one stays valid. Errors as `context`."""
         self.check(tokens, held=context.frames, values=True)
@@ -351,11 +363,15 @@ class VaVAM(nn.Module):
 
         # vs upstream: the video is detached by default. It is frozen there too, but stays in the autograd graph: same gradients at twice the work.
         """
-        v, a = self.spec.video, self.spec.action
         with torch.set_grad_enabled(torch.is_grad_enabled() and not detach_video):
             context = self.video.context(tokens)
-        sees_video = action_mask(tokens.shape[1], v.tokens_per_frame, a.horizon, device=tokens.device)
-        sees_video = sees_video.repeat(noisy.shape[1] // tokens.shape[1], 1)
+        return self.velocity_of_frames(context, noisy, time, command)
+
+    def velocity_of_frames(self, context: Context, noisy: Tensor, time: Tensor, command: Tensor) -> Tensor:
+        """`training_velocity` beside a context of whole windows."""
+        v, a = self.spec.video, self.spec.action
+        sees_video = action_mask(context.frames, v.tokens_per_frame, a.horizon, device=noisy.device)
+        sees_video = sees_video.repeat(noisy.shape[1] // context.frames, 1)
         velocity: Tensor = self.action(context, noisy, time, command, sees_video)
         return velocity
 
