@@ -5,18 +5,17 @@ Shape letters: n frames · h w token grid · H W picture.
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
 
 from vavam_ros.core.contracts import NS_PER_S, U8, U16
 from vavam_training.checking.numbers import DriveSet
+from vavam_training.figures import picture_uri
 
 WIDTH = 232  # pixels of a picture on the page
 
@@ -54,7 +53,7 @@ def contact_sheet(
             caption = f"{(rows.stamp_ns[k] - rows.stamp_ns[0]) / NS_PER_S:.1f} s"
             if np.isfinite(rows.speed_mps[k]):
                 caption += f" · {rows.speed_mps[k]:.1f} m/s"
-            pictures.append((caption, _uri(picture(rows.tokens[k]))))
+            pictures.append((caption, picture_uri(picture(rows.tokens[k]), WIDTH)))
             progress(1)
         strips.append(Strip(name=rows.name, pictures=tuple(pictures)))
     return strips
@@ -85,11 +84,3 @@ def coloured(palette: U8) -> Callable[[U16], U8]:
 def evenly(count: int, wanted: int) -> list[int]:
     """Up to `wanted` numbers of 0 … count − 1."""
     return [int(i) for i in np.unique(np.linspace(0, count - 1, min(count, wanted)).round())] if count else []
-
-
-def _uri(rgb: U8) -> str:
-    if rgb.shape[1] > 2 * WIDTH:
-        rgb = np.asarray(cv2.resize(rgb, (WIDTH, round(WIDTH * rgb.shape[0] / rgb.shape[1])), interpolation=cv2.INTER_AREA), np.uint8)
-    ok, data = cv2.imencode(".jpg", np.ascontiguousarray(rgb[..., ::-1]), [cv2.IMWRITE_JPEG_QUALITY, 88])
-    assert ok
-    return f"data:image/jpeg;base64,{base64.b64encode(data.tobytes()).decode()}"

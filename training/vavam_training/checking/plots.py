@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
@@ -13,10 +11,10 @@ from matplotlib.figure import Figure
 
 from vavam_training.checking.motion import Histogram
 from vavam_training.checking.numbers import FUTURE_M, SetNumbers
+from vavam_training.figures import BLUE, GREEN, GREY, INK, ORANGE, SOFT, figure_uri, labelled, new_figure
 from vavam_training.windows import RULES
 
-INK, SOFT, LINE = "#1c2329", "#5b6770", "#dde2e6"
-BLUE, RIGHT, LEFT, STRAIGHT, UNKNOWN = "#2f6fb0", "#d1611b", "#2a8c6a", "#9fb3c4", "#e4e7ea"
+RIGHT, LEFT, STRAIGHT, UNKNOWN = ORANGE, GREEN, GREY, "#e4e7ea"
 COMMANDS = (("right", RIGHT), ("left", LEFT), ("straight", STRAIGHT), ("not known", UNKNOWN))  # in the order of Command, then unknown
 DRAWN = 200  # drives seen from above
 
@@ -27,22 +25,22 @@ def trajectories(n: SetNumbers) -> str | None:
     if not paths:
         return None
     chosen = [paths[i] for i in np.unique(np.linspace(0, len(paths) - 1, min(len(paths), DRAWN)).round().astype(int))]
-    figure, axis = _figure(5.6, 5.2)
+    figure, axis = new_figure(5.6, 5.2)
     for i, path in enumerate(chosen):
         colour = colormaps["viridis"](0.08 + 0.8 * i / max(len(chosen) - 1, 1))
         axis.plot(-path[:, 1], path[:, 0], color=colour, lw=1.1, alpha=0.85)
         axis.plot(-path[-1, 1], path[-1, 0], ".", color=colour, ms=4)
     axis.plot(0, 0, "^", color=INK, ms=7)
     axis.set_aspect("equal", adjustable="datalim")
-    _labelled(axis, "← left · right → [m]", "ahead of the start [m]")
-    return _uri(figure)
+    labelled(axis, "← left · right → [m]", "ahead of the start [m]")
+    return figure_uri(figure)
 
 
 def futures(n: SetNumbers) -> str | None:
     """Where vehicles are at the waypoints, seen from the newest frame of each window."""
     if not n.futures.any():
         return None
-    figure, axis = _figure(5.6, 5.2)
+    figure, axis = new_figure(5.6, 5.2)
     grid = np.ma.masked_equal(n.futures, 0.0)
     edges_x, edges_y = np.arange(grid.shape[1] + 1) - FUTURE_M[1], np.arange(grid.shape[0] + 1) - 5.0
     shown = axis.pcolormesh(-edges_x, edges_y, grid, norm=LogNorm(vmin=1), cmap="YlGnBu")
@@ -53,15 +51,15 @@ def futures(n: SetNumbers) -> str | None:
     axis.set_ylim(min(reach[0] - 5.0, -2.0), reach[-1] - 3.0)
     axis.set_aspect("equal", adjustable="box")
     _bar(figure, axis, shown, "waypoints in a square metre")
-    _labelled(axis, "← left · right → [m]", "ahead [m]")
-    return _uri(figure)
+    labelled(axis, "← left · right → [m]", "ahead [m]")
+    return figure_uri(figure)
 
 
 def balance(n: SetNumbers) -> str | None:
     """Commands by each rule, as shares of the windows."""
     if not n.total("windows"):
         return None
-    figure, axis = _figure(9.7, 0.8 + 0.55 * len(RULES))
+    figure, axis = new_figure(9.7, 0.8 + 0.55 * len(RULES))
     for y, rule in enumerate(RULES):
         counts = n.commands(rule)
         start = 0.0
@@ -79,14 +77,14 @@ def balance(n: SetNumbers) -> str | None:
         side.set_visible(False)
     axis.tick_params(length=0)
     axis.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4, frameon=False, fontsize=9)
-    return _uri(figure)
+    return figure_uri(figure)
 
 
 def histogram(h: Histogram, label: str, *, at_least: float, log: bool = False) -> str | None:
     """Share of the time by value. `at_least`: shown on both sides of 0 (for what has a sign), or above it."""
     if not h.seconds.any():
         return None
-    figure, axis = _figure(5.4, 2.8)
+    figure, axis = new_figure(5.4, 2.8)
     used = np.flatnonzero(h.seconds)
     low, high = h.edges[used[0]], h.edges[used[-1] + 1]
     axis.stairs(100.0 * h.seconds / h.seconds.sum(), h.edges, fill=True, color=BLUE, alpha=0.85)
@@ -96,43 +94,31 @@ def histogram(h: Histogram, label: str, *, at_least: float, log: bool = False) -
         axis.set_ylim(min(0.5 * 100.0 * h.seconds[used].min() / h.seconds.sum(), 0.5), 130.0)
         axis.yaxis.set_major_formatter("{x:g}")
         axis.yaxis.set_minor_formatter("")
-    _labelled(axis, label, "% of the time")
-    return _uri(figure)
+    labelled(axis, label, "% of the time")
+    return figure_uri(figure)
 
 
 def codes(n: SetNumbers) -> str:
     """How often codes occur, the most frequent first."""
-    figure, axis = _figure(5.4, 3.0)
+    figure, axis = new_figure(5.4, 3.0)
     counts = np.sort(n.codes.counts)[::-1]
     counts = counts[counts > 0]
     axis.plot(np.arange(1, len(counts) + 1), counts / counts.sum(), color=BLUE, lw=1.5)
     axis.axhline(1.0 / len(n.codes.counts), color=RIGHT, lw=1.0, ls="--")
     axis.set_xscale("log")
     axis.set_yscale("log")
-    _labelled(axis, "codes, the most frequent first", "share of all tokens")
-    return _uri(figure)
+    labelled(axis, "codes, the most frequent first", "share of all tokens")
+    return figure_uri(figure)
 
 
 def change(n: SetNumbers) -> str:
     """How often each place of the grid changes from frame to frame."""
-    figure, axis = _figure(5.4, 3.0)
+    figure, axis = new_figure(5.4, 3.0)
     shown = axis.imshow(n.codes.changed / max(n.codes.steps, 1), vmin=0.0, vmax=1.0, cmap="YlGnBu")
     axis.set_xticks([])
     axis.set_yticks([])
     _bar(figure, axis, shown, "share of the steps")
-    return _uri(figure)
-
-
-def _figure(width_in: float, height_in: float) -> tuple[Figure, Any]:
-    figure = Figure(figsize=(width_in, height_in), dpi=120, layout="constrained")
-    axis = figure.subplots()
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_color(LINE)
-    axis.tick_params(colors=SOFT, labelsize=8)
-    axis.set_axisbelow(True)
-    return figure, axis
+    return figure_uri(figure)
 
 
 def _bar(figure: Figure, axis: Any, shown: Any, label: str) -> None:
@@ -140,15 +126,3 @@ def _bar(figure: Figure, axis: Any, shown: Any, label: str) -> None:
     bar.set_label(label, fontsize=9, color=SOFT)
     bar.ax.tick_params(colors=SOFT, labelsize=8)
     bar.outline.set_visible(False)
-
-
-def _labelled(axis: Any, x: str, y: str) -> None:
-    axis.set_xlabel(x, fontsize=9, color=SOFT)
-    axis.set_ylabel(y, fontsize=9, color=SOFT)
-    axis.grid(color=LINE, lw=0.6)
-
-
-def _uri(figure: Figure) -> str:
-    data = io.BytesIO()
-    figure.savefig(data, format="png", facecolor="white")
-    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"
