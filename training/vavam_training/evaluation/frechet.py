@@ -11,7 +11,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -43,7 +43,7 @@ class Named:
     """A function with a name."""
 
     name: str
-    function: Callable[[Tensor], Tensor]
+    function: Callable[[Tensor], Any]
 
     def __call__(self, images: Tensor) -> Tensor:
         """(n, 3, H, W) → (n, F). Raises ConfigError where the function gives something else."""

@@ -155,8 +155,8 @@ def _strip(drive: DriveWindows, window: int, given: Tensor, true: Tensor, genera
 
 def _decoded(tokenizer: VQ16, tokens: Tensor) -> Tensor:
     """(B, t, h, w) → (B, t, 3, H, W) in [-1, 1]."""
-    b, t = tokens.shape[:2]
-    return tokenizer.decode(tokens.flatten(0, 1)).float().clamp(-1.0, 1.0).unflatten(0, (b, t))
+    images = tokenizer.decode(tokens.flatten(0, 1)).float().clamp(-1.0, 1.0)
+    return images.reshape(*tokens.shape[:2], *images.shape[1:])
 
 
 def _for_people(images: Tensor) -> tuple[U8, ...]:
