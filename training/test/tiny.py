@@ -49,9 +49,9 @@ def mixture(*, labelled: bool = False, seed: int = 0, drives: int = 4) -> Mixtur
     return Mixture([Part(name="made", dataset=data)], WindowSpec.of(SPEC, labelled=labelled), seed)
 
 
-def token_set(out: Path, *, grid_hw: tuple[int, int], codebook_size: int, drives: int = 3) -> Path:
+def token_set(out: Path, *, grid_hw: tuple[int, int], codebook_size: int, drives: int = 3, tokenizer_id: str = "tok") -> Path:
     """The same on disk."""
-    head = {"name": "made", "source": "made", "licence": "Apache-2.0", "domain": "synthetic_world", "tokenizer_id": "tok", "git_revision": ""}
+    head = {"name": "made", "source": "made", "licence": "Apache-2.0", "domain": "synthetic_world", "tokenizer_id": tokenizer_id, "git_revision": ""}
     settings: dict[str, Any] = head | {"tokenizer": {}, "canonical_camera": {}, "grid_hw": grid_hw, "codebook_size": codebook_size}
     with TokenWriter(out, **settings) as writer:
         for i in range(drives):

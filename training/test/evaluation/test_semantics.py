@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from fake_evaluation import HW, label_store
 
 from vavam_ros.core.contracts import F32, U8, ConfigError
 from vavam_training.contracts import DataError
 from vavam_training.evaluation.labelled import Place, find_labelled, memory_and_queries
 from vavam_training.evaluation.semantics import Memory, Retrieval, RetrievalConfig, judge, patch_labels
-from vavam_training.pictures.store import CLASSES, MANIFEST, PARTS
 
-HW = (32, 64)  # a grid of 2 × 4 patches
 CONFIG = RetrievalConfig(neighbours=5, patches=8)
 
 
@@ -78,26 +76,13 @@ def test_labels_of_a_patch_are_shares_of_what_counts() -> None:
         patch_labels(classes, (2, 4), 1)
 
 
-def store(path: Path, drives: int = 2, pictures: int = 4) -> Path:
-    """As `data pictures` keeps them (test_pictures.py: from bags): whole pictures of one class."""
-    (path / PARTS).mkdir(parents=True)
-    for d in range(drives):
-        classes = (np.arange(pictures)[:, None, None] % 3 * np.ones((1, *HW))).astype(np.uint8)
-        np.save(path / PARTS / f"drive-{d}{CLASSES}", classes)
-        np.save(path / PARTS / f"drive-{d}.npy", 80 * classes[..., None].repeat(3, axis=3))
-    known = {f"drive-{d}": (pictures, "") for d in range(drives)}
-    about = {"image_hw": HW, "canonical_camera": {}, "source": "made", "licence": "CC0", "domain": "synthetic_world", "drives": known}
-    (path / MANIFEST).write_text(json.dumps(about))
-    return path
-
-
-def test_pictures_of_a_store(tmp_path: Path) -> None:
-    memory, queries = memory_and_queries([store(tmp_path / "store")], most=3)
+def test_pictures_of_a_label_store(tmp_path: Path) -> None:
+    memory, queries = memory_and_queries([label_store(tmp_path / "store")], most=3)
     assert ({p.group for p in memory}, {p.group for p in queries}) == ({"drive-0"}, {"drive-1"})
     rgb, classes = memory[1].read((16, 32))
     assert (rgb.shape, classes.shape) == ((16, 32, 3), (16, 32))
     assert np.unique(classes).tolist() == [memory[1].row % 3] == [rgb.max() // 80]
-    apart = memory_and_queries([store(tmp_path / "a"), store(tmp_path / "b", 1)], most=100)
+    apart = memory_and_queries([label_store(tmp_path / "a"), label_store(tmp_path / "b", 1)], most=100)
     assert (len(apart[0]), len(apart[1])) == (8, 4)
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -49,12 +50,12 @@ class Place:
         return np.asarray(small, np.uint8), np.asarray(cv2.resize(np.ascontiguousarray(classes), size, interpolation=cv2.INTER_NEAREST), np.uint8)
 
 
-def _file(path: Path | None, how: int) -> U8:
+def _file(path: Path | None, how: int) -> Any:
     assert path is not None
     found = cv2.imread(str(path), how)
     if found is None:
         raise DataError(f"{path}: cannot be read as a picture; expected PNG or JPEG")
-    return np.asarray(found, np.uint8) if found.dtype == np.uint8 else found  # type: ignore[return-value] (another depth is refused where it is used)
+    return found
 
 
 def find_labelled(path: Path | str) -> list[Place]:

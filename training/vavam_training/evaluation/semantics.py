@@ -204,7 +204,7 @@ def judge(
     for kind, features in kinds.items():
         memory = remember(memory_places, features, image_hw, classes, config, progress)
         patches = len(memory.features)
-        methods = {"retrieval": Retrieval(memory, config), "linear probe": Probe(memory, config)}
+        methods: dict[str, Callable[[F32], F64]] = {"retrieval": Retrieval(memory, config), "linear probe": Probe(memory, config)}
         confusion: dict[str, I64] = {method: np.zeros((classes, classes), np.int64) for method in methods}
         seen = 0
         for found, truth in _batches(query_places, features, image_hw, config.batch, progress):
