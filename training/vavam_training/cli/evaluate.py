@@ -51,6 +51,7 @@ def run(args: argparse.Namespace) -> int:
     from vavam_ros.core.upstream.checkpoints import parse_grid
     from vavam_training.evaluation.closed_loop import ClosedLoopConfig
     from vavam_training.evaluation.evaluate import EvaluateConfig, evaluate
+    from vavam_training.evaluation.frechet import OWN
     from vavam_training.evaluation.held_out import HeldOutChoice
     from vavam_training.evaluation.open_loop import OpenLoopConfig
     from vavam_training.evaluation.semantics import RetrievalConfig
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace) -> int:
             resamples=args.resamples,
             windows=args.windows,
             shown=args.shown,
-            features=tuple(args.features or EvaluateConfig.features),
+            features=tuple(args.features or OWN),
             labelled=tuple(args.labels),
             class_names=_names(args.class_names),
             pictures=args.pictures,

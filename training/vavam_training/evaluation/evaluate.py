@@ -17,7 +17,7 @@ from vavam_ros.core.tokenizer import VQ16
 from vavam_training.contracts import DataError
 from vavam_training.dataset import Manifest
 from vavam_training.evaluation.closed_loop import ClosedLoop, ClosedLoopConfig, check, drive
-from vavam_training.evaluation.frechet import open_features
+from vavam_training.evaluation.frechet import OWN, open_features
 from vavam_training.evaluation.generation import Generated, GenerationConfig, generate
 from vavam_training.evaluation.held_out import HeldOut, HeldOutChoice, OpenedParts, find_held_out, open_parts
 from vavam_training.evaluation.labelled import memory_and_queries
@@ -54,7 +54,7 @@ class EvaluateConfig:
     resamples: int = 2000
     windows: int = 64
     shown: int = 4
-    features: tuple[str, ...] = ("tokenizer", "pixels")
+    features: tuple[str, ...] = OWN
     labelled: tuple[Path, ...] = ()
     class_names: tuple[str, ...] = ()
     pictures: int = 500
