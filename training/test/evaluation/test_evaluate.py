@@ -15,7 +15,9 @@ from fake_evaluation import label_store, write_world
 from vavam_ros.core.artifact.model_card import read_card
 from vavam_training.cli.main import main
 from vavam_training.dataset import TokenDataset
+from vavam_training.evaluation.scaling import point_of_run
 from vavam_training.mixing import split_drives
+from vavam_training.weights import open_weights
 
 MODEL = {
     "preset": "small",
@@ -100,3 +102,12 @@ def test_a_tokenizer_that_did_not_make_the_tokens(trained: Path, model_dir: Path
     assert main(["evaluate", str(model_dir), "--data", str(wide), "--out", str(tmp_path / "out")]) == 2
     assert "(2, 3) tokens" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_run_as_a_point_of_a_scaling_law(trained: Path) -> None:
+    point = point_of_run(trained / "run")
+    lines = [json.loads(line) for line in (trained / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert point.loss == next(m["held_out/loss"] for m in reversed(lines) if "held_out/loss" in m)
+    assert point.parameters == sum(p.numel() for p in open_weights(trained / "run").model.parameters())
+    assert point.tokens == 2 * 4 * 4 * 8  # steps · windows · frames · tokens
+    assert point.compute == 6 * point.parameters * point.tokens

@@ -19,7 +19,7 @@ from vavam_training.evaluation.held_out import HeldOutChoice, find_held_out, ope
 from vavam_training.evaluation.open_loop import OpenLoopConfig, Predictions, errors, predict
 from vavam_training.evaluation.open_loop_scores import score, speed_bins
 from vavam_training.evaluation.statistics import DriveBootstrap
-from vavam_training.mixing import InMemoryDataset, Part, split_drives
+from vavam_training.mixing import DataConfig, InMemoryDataset, Part, split_drives
 from vavam_training.windows import WindowSpec, labels
 
 SPEC = WindowSpec.of(tiny.SPEC, labelled=True)
@@ -116,6 +116,8 @@ def test_held_out_drives_are_those_of_the_run(tmp_path: Path) -> None:
     alone = open_parts([tmp_path / "set"], HeldOutChoice())
     assert tuple(alone.parts[0].drives or ()) == tuple(range(8))
     assert alone.chosen == ("made: all drives",)
+    with pytest.raises(DataError, match="learned from all"):
+        open_parts([tmp_path / "set"], HeldOutChoice(), recipe=DataConfig.from_dict({"parts": [{"name": "own", "path": str(tmp_path / "set")}]}))
     with pytest.raises(DataError, match="no drives"):
         open_parts([tmp_path / "set"], HeldOutChoice(drives=("nowhere",)))
     with pytest.raises(ConfigError, match="one of the two"):

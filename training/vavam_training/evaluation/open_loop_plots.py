@@ -84,6 +84,7 @@ def _bars(axis: Any, histogram: Sequence[Interval]) -> None:
     for at, h in zip(x, histogram, strict=True):
         if np.isfinite(h.low):
             axis.plot([at, at], [h.low, h.high], color=SOFT, lw=1.0)
+    axis.set_xticks(x[:: max(1, len(x) // 10)])
     axis.axhline(1.0 / len(histogram), color=ORANGE, lw=1.0, ls="--")
 
 
@@ -125,5 +126,5 @@ def numbers(scores: Mapping[str, Interval], names: Sequence[str]) -> list[tuple[
     found = []
     for name in names:
         i = scores[name]
-        found.append((f"{i.value:.3f}" if np.isfinite(i.value) else "–", f"{i.low:.3f} to {i.high:.3f}" if np.isfinite(i.low) else ""))
+        found.append((f"{i.value:.3f}" if np.isfinite(i.value) else "–", f"{i.low:.2f} to {i.high:.2f}" if np.isfinite(i.low) else ""))
     return found

@@ -90,13 +90,15 @@ def _tiles(e: Evaluation) -> list[tuple[str, str]]:
 
 def _open_loop(o: OpenLoop) -> dict[str, Any]:
     s = o.scores
-    sections = [("all", [s.overall]), ("by source", s.by_part if len(s.by_part) > 1 else ()), ("by command", s.by_command), ("by speed", s.by_speed)]
+    sections = ([s.overall], s.by_part if len(s.by_part) > 1 else (), s.by_command, s.by_speed)
+    shown = [[row for row in rows if row.metrics["min_ade_m"].windows] for rows in sections]
     return {
         "k": o.k,
         "settings": f"{o.predictions.truth_m.shape[1]} waypoints at {1 / o.predictions.dt_s:g} Hz over {o.horizon_s:g} s, k = {o.k} samples of {o.steps} Euler "
         f"steps, seed {o.config.seed}, newest frame of each window. Small: {o.level:.0%} bootstrap interval over drives, {o.resamples} resamples.",
         "head": (f"minADE_{o.k}", f"minFDE_{o.k}", *HEAD),
-        "rows": [_row(row, i == 0) for _, rows in sections for i, row in enumerate(rows)],
+        "rows": [_row(row, i == 0) for rows in shown for i, row in enumerate(rows)],
+        "none": [row.name for rows in sections for row in rows if not row.metrics["min_ade_m"].windows],
         "seconds": [(f"{h.horizon_s:g} s", numbers(h.metrics, SHOWN_METRICS)) for h in s.by_horizon],
         "over_time": open_loop_plots.error_over_time(s.by_horizon, o.k),
         "by_speed": open_loop_plots.groups(s.by_speed, o.k),
