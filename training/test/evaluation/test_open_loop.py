@@ -130,3 +130,13 @@ def test_windows_apart() -> None:
     newest = thin.drives[0].rows.stamp_ns[thin.drives[0].index[:, -1]]
     assert np.diff(newest).min() >= 0.95e9
     assert sum(thin.left_out["made"].values()) == sum(whole.left_out["made"].values()) + whole.windows - thin.windows
+
+
+def test_a_trajectory_across_a_push_is_no_truth() -> None:
+    """A metre to the side before frame 10: windows whose newest frame comes before that, and whose waypoints lie after it, are left out and counted."""
+    rows = tiny.rows("pushed", 30)
+    rows.position_m[10:] += np.array([0.0, 1.0, 0.0])
+    part, spec = Part(name="made", dataset=InMemoryDataset([rows])), WindowSpec.of(tiny.SPEC, labelled=True, max_sideways_m=0.3)
+    whole, fair = find_held_out([part], SPEC, 0.0), find_held_out([part], spec, 0.0)
+    assert set(range(6, 10)) == set(whole.drives[0].index[:, -1].tolist()) - set(fair.drives[0].index[:, -1].tolist())
+    assert fair.left_out["made"]["the vehicle was moved meanwhile"] == 4

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from vavam_training.evaluation.closed_loop import DRIVERS
 from vavam_training.windows import RULES
 
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop.add_argument("--samples", type=int, default=10, metavar="K", help="of a window, k of minADE_k (default %(default)s)")
     loop.add_argument("--steps", type=int, help="Euler steps (default: the model's)")
     loop.add_argument("--command-rule", choices=sorted(RULES), help="how commands are made (default: the run's, else horizon_3s)")
+    loop.add_argument("--max-sideways-m", type=float, metavar="M", help="leave out trajectories on which the vehicle was moved by hand (default: as the run)")
     loop.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default %(default)s)")
     video = parser.add_argument_group("video")
     video.add_argument("--windows", type=int, default=64, help="windows whose second half is generated (default %(default)s; 0: none)")
@@ -41,6 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     semantic.add_argument("--patches", type=int, default=10, help="remembered of a picture (default %(default)s)")
     closed = parser.add_argument_group("closed loop")
     closed.add_argument("--closed-loop", metavar="SUITES", help="drive a model directory by `world evaluate --suite SUITES`")
+    closed.add_argument("--driver", choices=DRIVERS, default=DRIVERS[0], help="through the live nodes, or by the core's pipeline (default %(default)s)")
     closed.add_argument("--world", type=Path, metavar="PATH", help="the world's command (default: beside this Python, else on PATH)")
     closed.add_argument("--limit", type=int, default=0, help="scenarios of a suite (default: all)")
     closed.add_argument("--workers", type=int, default=2, help="of the world (default %(default)s)")
@@ -58,7 +61,7 @@ def run(args: argparse.Namespace) -> int:
 
     closed = None
     if args.closed_loop:
-        closed = ClosedLoopConfig(suites=args.closed_loop, world=args.world, limit=args.limit, workers=args.workers)
+        closed = ClosedLoopConfig(suites=args.closed_loop, driver=args.driver, world=args.world, limit=args.limit, workers=args.workers)
     found = evaluate(
         EvaluateConfig(
             model=args.model,
@@ -68,6 +71,7 @@ def run(args: argparse.Namespace) -> int:
             grid_hw=parse_grid(args.grid),
             tokenizer=args.tokenizer,
             command_rule=args.command_rule,
+            max_sideways_m=args.max_sideways_m,
             every_s=args.every_s,
             device=args.device,
             open_loop=OpenLoopConfig(samples=args.samples, steps=args.steps, seed=args.seed, batch=args.batch),

@@ -13,14 +13,16 @@ from typing import Any
 from vavam_ros.core.artifact.model_card import CARD_FILE
 from vavam_ros.core.contracts import ConfigError
 
-COMMAND, DRIVER, RESULT, PAGE = "world", "vavam", "evaluation.json", "index.html"
+COMMAND, RESULT, PAGE = "world", "evaluation.json", "index.html"
+DRIVERS = ("vavam", "vavam_direct")  # the world's names: through the live nodes, and by the core's pipeline
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoopConfig:
-    """`suites`: as `world evaluate --suite`. `world`: the command; None: beside this Python, else on PATH. `limit`, `workers`: as there."""
+    """`suites`: as `world evaluate --suite`. `world`: the command; None: beside this Python, else on PATH. `driver`, `limit`, `workers`: as there."""
 
     suites: str
+    driver: str = DRIVERS[0]
     world: Path | None = None
     limit: int = 0
     workers: int = 2
@@ -60,7 +62,7 @@ def check(model: Path, config: ClosedLoopConfig) -> None:
 def drive(model: Path, config: ClosedLoopConfig, out: Path) -> ClosedLoop:
     """Run `world evaluate`; its output goes where this command's goes. Raises ConfigError as `check`, and where the command fails."""
     check(model, config)
-    words = [find_world(config.world), "evaluate", "--driver", DRIVER, "--model", str(model), "--suite", config.suites]
+    words = [find_world(config.world), "evaluate", "--driver", config.driver, "--model", str(model), "--suite", config.suites]
     words += ["--limit", str(config.limit), "--workers", str(config.workers), "--out", str(out)]
     try:
         status = subprocess.run(words, check=False).returncode

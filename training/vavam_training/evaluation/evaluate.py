@@ -39,7 +39,8 @@ LEVEL = 0.95
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
     """What is evaluated. `data`: none for the run's own held-out drives; `tokenizer`: none for the artifact's or the recipe's; `every_s`: between windows of a
-    drive, 0 for all; `layer`: of the video model whose features are read, none for the middle; `labelled`: pictures with classes, one path or two."""
+    drive, 0 for all; `command_rule`, `max_sideways_m`: none for the
+    run's (windows.WindowSpec); `layer`: of the video model whose features are read, none for the middle; `labelled`: pictures with classes, one path or two."""
 
     model: Path
     out: Path
@@ -48,6 +49,7 @@ class EvaluateConfig:
     grid_hw: tuple[int, int] | None = None
     tokenizer: Path | None = None
     command_rule: str | None = None
+    max_sideways_m: float | None = None
     every_s: float = 0.0
     device: str = "cpu"
     open_loop: OpenLoopConfig = field(default_factory=OpenLoopConfig)
@@ -128,7 +130,7 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         raise ConfigError("labelled pictures: got no tokenizer to read them with, expected --tokenizer DIR, or a model directory")
     results = _video(config, opened, data, tokenizer, device)
     if isinstance(opened.model, VaVAM):
-        results["open_loop"] = _open_loop(config, opened, opened.model, data, notes.get("command_rule", "horizon_3s"), device)
+        results["open_loop"] = _open_loop(config, opened, opened.model, data, device)
     if config.labelled and tokenizer is not None:
         results["semantics"] = _semantics(config, _video_of(opened), tokenizer, device)
     if config.closed_loop is not None:
@@ -168,10 +170,8 @@ def _tokenizer(config: EvaluateConfig, opened: OpenedWeights, manifest: Manifest
     return found.to(device).eval() if found is not None else None
 
 
-def _windows(opened: OpenedWeights, *, labelled: bool, rule: str = "horizon_3s") -> WindowSpec:
-    if isinstance(opened.spec, ModelSpec):
-        return WindowSpec.of(opened.spec, labelled=labelled, command_rule=rule)
-    return WindowSpec(frames=opened.spec.frames, labelled=labelled)
+def _video_windows(spec: ModelSpec | VideoSpec) -> WindowSpec:
+    return WindowSpec.of(spec, labelled=False) if isinstance(spec, ModelSpec) else WindowSpec(frames=spec.frames, labelled=False)
 
 
 def _bar(total: int, what: str) -> tqdm[Any]:
@@ -179,7 +179,7 @@ def _bar(total: int, what: str) -> tqdm[Any]:
 
 
 def _video(config: EvaluateConfig, opened: OpenedWeights, data: OpenedParts, tokenizer: VQ16 | None, device: torch.device) -> dict[str, Any]:
-    held_out = find_held_out(data.parts, _windows(opened, labelled=False), config.every_s)
+    held_out = find_held_out(data.parts, _video_windows(opened.spec), config.every_s)
     video, batch = _video_of(opened), config.open_loop.batch
     features = [open_features(name, tokenizer) for name in config.features] if tokenizer is not None else []
     with _bar(held_out.windows, "next token") as bar:
@@ -197,9 +197,12 @@ def _video(config: EvaluateConfig, opened: OpenedWeights, data: OpenedParts, tok
     }  # fmt: skip
 
 
-def _open_loop(config: EvaluateConfig, opened: OpenedWeights, model: VaVAM, data: OpenedParts, rule: str, device: torch.device) -> OpenLoop | None:
+def _open_loop(config: EvaluateConfig, opened: OpenedWeights, model: VaVAM, data: OpenedParts, device: torch.device) -> OpenLoop | None:
     """None where no set has poses."""
-    spec = _windows(opened, labelled=True, rule=config.command_rule or rule)
+    notes = _notes(opened)
+    rule = config.command_rule or notes.get("command_rule", "horizon_3s")
+    sideways = config.max_sideways_m if config.max_sideways_m is not None else notes.get("max_sideways_m")
+    spec = WindowSpec.of(model.spec, labelled=True, command_rule=rule, max_sideways_m=sideways)
     parts = [p for p in data.parts if any(p.dataset.has_motion)]
     if not parts:
         return None

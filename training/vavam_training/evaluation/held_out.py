@@ -19,7 +19,9 @@ from vavam_training.dataset.manifest import MANIFEST_FILE
 from vavam_training.mixing import Part
 from vavam_training.mixing.config import DataConfig, PartConfig
 from vavam_training.mixing.mixture import split_drives
-from vavam_training.windows import WindowSpec, find_windows
+from vavam_training.windows import WindowSpec, find_windows, labels
+
+NEAR = "nearer than {:g} s to the window before"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,15 +191,23 @@ def find_held_out(parts: Sequence[Part], spec: WindowSpec, every_s: float) -> He
             windows = find_windows(rows, spec)
             for reason, count in windows.left_out.items():
                 reasons[reason] = reasons.get(reason, 0) + count
-            index = _thinned(rows, windows.index, every_s)
-            if len(index) < len(windows.index):
-                why = f"nearer than {every_s:g} s to the window before"
-                reasons[why] = reasons.get(why, 0) + len(windows.index) - len(index)
+            driven = _driven(rows, windows.index, spec)
+            index = _thinned(rows, driven, every_s)
+            for why, count in (("the vehicle was moved meanwhile", len(windows.index) - len(driven)), (NEAR.format(every_s), len(driven) - len(index))):
+                if count:
+                    reasons[why] = reasons.get(why, 0) + count
             if len(index):
                 found.append(DriveWindows(part=part.name, number=len(found), rows=rows, index=index))
     if not found:
         raise DataError(f"no window in {', '.join(p.name for p in parts)}: left out {left_out}; expected drives of {spec.frames} frames at {spec.frame_dt_s} s")
     return HeldOut(drives=tuple(found), left_out=left_out, spec=spec)
+
+
+def _driven(rows: DriveRows, index: I64, spec: WindowSpec) -> I64:
+    """Those whose newest frame has a trajectory that was driven (WindowSpec.max_sideways_m): another is no truth to be judged by."""
+    if not spec.labelled or spec.max_sideways_m is None or not len(index):
+        return index
+    return index[np.isfinite(labels(rows, index[:, -1:], spec)[0]).all(axis=(1, 2, 3))]
 
 
 def _thinned(rows: DriveRows, index: I64, every_s: float) -> I64:
