@@ -90,6 +90,7 @@ def test_a_model_directory_and_its_closed_loop(trained: Path, model_dir: Path, t
     assert (found["open_loop"]["calibration"], found["video"]["generated"], found["semantics"]) == ([], None, None)
     assert found["open_loop"]["overall"]["min_ade_m"]["low"] is None  # one drive: no interval
     assert 'href="closed_loop/index.html"' in page
+    assert "not known here" in found["banners"][0]
     assert main(["evaluate", str(model_dir), "--out", str(tmp_path / "none")]) == 2
     assert "give --data" in capsys.readouterr().err
 

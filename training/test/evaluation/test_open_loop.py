@@ -112,10 +112,12 @@ def test_held_out_drives_are_those_of_the_run(tmp_path: Path) -> None:
     assert [tuple(p.drives or ()) for p in opened.parts] == [expected]
     of_run = open_parts([tmp_path / "set"], HeldOutChoice(), recipe=opened.config)
     assert tuple(of_run.parts[0].drives or ()) == expected
-    assert of_run.chosen == ("own: held out by the run, 0.4 with seed 3",)
+    assert of_run.chosen == ("own: held out by the recipe, 0.4 with seed 3",)
+    assert of_run.by_recipe
     alone = open_parts([tmp_path / "set"], HeldOutChoice())
     assert tuple(alone.parts[0].drives or ()) == tuple(range(8))
     assert alone.chosen == ("made: all drives",)
+    assert not alone.by_recipe
     with pytest.raises(DataError, match="learned from all"):
         open_parts([tmp_path / "set"], HeldOutChoice(), recipe=DataConfig.from_dict({"parts": [{"name": "own", "path": str(tmp_path / "set")}]}))
     with pytest.raises(DataError, match="no drives"):

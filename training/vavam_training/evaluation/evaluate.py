@@ -135,12 +135,11 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
         results["semantics"] = _semantics(config, _video_of(opened), tokenizer, device)
     if config.closed_loop is not None:
         results["closed_loop"] = drive(config.model, config.closed_loop, config.out / "closed_loop")
-    held = not any(c.endswith("all drives") for c in data.chosen)
-    banners = [] if held else ["All drives of a set are judged: whether the model learned from them is not known here."]
+    banners = [] if data.by_recipe else ["Whether the model learned from some of these drives is not known here: no recipe says that it held them out."]
     if tokenizer is None:
         banners.append("No tokenizer was given: no frames are shown, and no Fréchet distance.")
     facts = _facts(opened, data, config, results.pop("left_out"))
-    found = Evaluation(name=opened.source, facts=facts, banners=banners, held_out=held, class_names=config.class_names, **results)
+    found = Evaluation(name=opened.source, facts=facts, banners=banners, held_out=data.by_recipe, class_names=config.class_names, **results)
     write_json(config.out / "evaluation.json", to_dict(found, opened, data, config))
     write_page(config.out / "index.html", found)
     return found

@@ -21,6 +21,7 @@ from vavam_training.mixing.config import DataConfig, PartConfig
 from vavam_training.mixing.mixture import split_drives
 from vavam_training.windows import WindowSpec, find_windows, labels
 
+BY_RECIPE = "held out by the recipe"
 NEAR = "nearer than {:g} s to the window before"
 
 
@@ -78,11 +79,12 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class OpenedParts:
-    """Parts with their held-out drives, and how these were chosen, in words. `config`: the data that was asked for, where it was a recipe's."""
+    """Parts with their held-out drives, and how these were chosen, in words. `by_recipe`: all are such as a recipe holds out. `config`: its data."""
 
     parts: tuple[Part, ...]
     manifests: tuple[Manifest, ...]
     chosen: tuple[str, ...]
+    by_recipe: bool
     config: DataConfig | None = None
 
 
@@ -111,7 +113,7 @@ def open_parts(paths: Sequence[str | Path], choice: HeldOutChoice, recipe: DataC
         if (manifest.tokenizer_id, manifest.grid_hw) != (first.tokenizer_id, first.grid_hw):
             raise DataError(f"{part.name}: tokens of {manifest.tokenizer_id} {manifest.grid_hw}, the first set's are of {first.tokenizer_id} {first.grid_hw}")
     parts, manifests, chosen = zip(*opened, strict=True)
-    return OpenedParts(parts=parts, manifests=manifests, chosen=chosen, config=config)
+    return OpenedParts(parts=parts, manifests=manifests, chosen=chosen, by_recipe=all(BY_RECIPE in how for how in chosen), config=config)
 
 
 def _data_of(path: Path) -> DataConfig:
@@ -130,7 +132,7 @@ def _open(path: str) -> TokenDataset:
 def _configured(config: PartConfig) -> tuple[Part, Manifest, str]:
     dataset = _open(config.path)
     part = Part(name=config.name, dataset=dataset, drives=_of_config(config, dataset), digest=dataset.manifest.digest)
-    how = "all of it held out" if config.held_out_share == 1.0 else f"held out by the run, {config.held_out_share:g} with seed {config.held_out_seed}"
+    how = f"all {BY_RECIPE}" if config.held_out_share == 1.0 else f"{BY_RECIPE}, {config.held_out_share:g} with seed {config.held_out_seed}"
     return part, dataset.manifest, f"{config.name}: {how}"
 
 
@@ -143,7 +145,7 @@ def _of_set(path: str, choice: HeldOutChoice, recipe: DataConfig | None) -> tupl
         if same:
             raise DataError(f"{path}: the run learned from all of its drives; give another set, or --held-out-share or --drives to judge it on these")
     name = dataset.manifest.name
-    how = f"{len(choice.drives)} named drives" if choice.drives else f"held out, {choice.share:g} with seed {choice.seed}" if choice.share else "all drives"
+    how = f"{len(choice.drives)} named drives" if choice.drives else f"a share of {choice.share:g} with seed {choice.seed}" if choice.share else "all drives"
     return Part(name=name, dataset=dataset, drives=_chosen(choice, dataset, path), digest=dataset.manifest.digest), dataset.manifest, f"{name}: {how}"
 
 
