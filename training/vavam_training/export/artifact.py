@@ -72,7 +72,7 @@ def export_artifact(config: ExportConfig) -> ModelCard:
         trained=True,
         licence=config.licence or "; ".join(sorted({d["licence"] for d in data})) or "not stated",
         kind=opened.kind,
-        command_rule=cast(CommandRule, config.command_rule) or CARD_RULES[_notes(opened).get("command_rule", "horizon_3s")],
+        command_rule=_command_rule(config, opened),
         source=opened.source,
         notes=config.notes,
         training=training_section(opened, data),
@@ -81,6 +81,12 @@ def export_artifact(config: ExportConfig) -> ModelCard:
     if isinstance(model, VaVAM):
         model.spec = card.spec
     return save_artifact(config.out, card, rounded(model, STORED[config.stored]), tokenizer, stored=STORED[config.stored])
+
+
+def _command_rule(config: ExportConfig, opened: OpenedWeights) -> CommandRule:
+    if config.command_rule:
+        return cast(CommandRule, config.command_rule)
+    return CARD_RULES[_notes(opened).get("command_rule", "horizon_3s")]
 
 
 def rounded(model: VaVAM | VideoModel, dtype: torch.dtype) -> VaVAM | VideoModel:
