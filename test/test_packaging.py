@@ -20,7 +20,7 @@ PACKAGE = ET.parse(ROOT / "package.xml").getroot()
 EXECUTABLES = {str(e.get("name")): str(e.get("module")) for e in PACKAGE.findall("export/executable")}
 ROS_PREFIXES = ("rclpy", "launch", "launch_ros", "message_filters", "cv_bridge", "tf2_ros", "ament_index_python", "builtin_interfaces", "rcl_interfaces")
 STDLIB_OF_LATER_PYTHON = {"compression"}  # 3.14; imported behind a version check
-PIP_OF_MODULE = {"backports": "backports.zstd", "cv2": "opencv-python-headless", "yaml": "PyYAML"}
+PIP_OF_MODULE = {"backports": "backports.zstd", "cv2": "opencv-python-headless", "yaml": "PyYAML", "PIL": "pillow"}
 
 
 def pins(name: str) -> dict[str, set[str]]:
@@ -156,7 +156,7 @@ def test_training_workspace_shares_the_pins_and_pins_all_it_asks_for() -> None:
     assert found
     asked = {re.split(r"[>=<]", r)[0].lower() for r in re.findall(r'"([^"]+)"', found[1])} - {"vavam_ros"}
     assert asked | set(pip_requirements()) <= set(training)
-    names = {**PIP_OF_MODULE, "PIL": "pillow", "sklearn": "scikit-learn", "imageio_ffmpeg": "imageio-ffmpeg"}
+    names = {**PIP_OF_MODULE, "sklearn": "scikit-learn", "imageio_ffmpeg": "imageio-ffmpeg"}
     for module, path in imported_modules(ROOT / "training" / "vavam_training").items():
         if module not in sys.stdlib_module_names and module not in ("vavam_ros", "vavam_training", ""):
             assert names.get(module, module).lower() in asked | set(pip_requirements()), f"{path.relative_to(ROOT)} imports {module}: training/pyproject.toml"

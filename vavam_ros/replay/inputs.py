@@ -37,15 +37,21 @@ class TopicChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class BagInputs:
-    """The topics of a bag that a replay uses, and its fixed transforms."""
+class PictureInputs:
+    """The camera of a bag, and its fixed transforms."""
 
     image: TopicInfo
-    odometry: TopicInfo
     camera_info: TopicInfo | None
-    command: TopicInfo | None
-    base_frame: str
+    base_frame: str  # of the odometry; "" where there is none
     static_transforms: dict[str, tuple[str, F64]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class BagInputs(PictureInputs):
+    """The topics of a bag that a replay uses, and its fixed transforms."""
+
+    odometry: TopicInfo
+    command: TopicInfo | None
     pose_quality: str | None  # as the bag states it
 
     @property
@@ -59,32 +65,54 @@ class BagInputs:
         return PoseQuality.ESTIMATED if self.pose_quality == "estimated" else PoseQuality.MEASURED
 
 
-def find_inputs(reader: BagReader, choice: TopicChoice) -> BagInputs:
-    """Find the topics. Raises BagError for an empty bag and for what is missing or ambiguous."""
+def find_pictures(reader: BagReader, choice: TopicChoice) -> PictureInputs:
+    """The camera's topics; odometry, if there is any, only names the frame that the camera is mounted in.
+
+    Raises BagError for an empty bag and for what is missing or ambiguous."""
     reader.require_messages()
-    have = ", ".join(f"{t.name} [{t.type_name}]" for t in reader.topics.values())
     image = reader.topic_of(IMAGE_KINDS, wanted=choice.image, what="camera's pictures", option="--image-topic")
     if image is None:
-        raise BagError(f"{reader.path}: no pictures (Image or CompressedImage) in this bag; it has {have}")
+        raise BagError(f"{reader.path}: no pictures (Image or CompressedImage) in this bag; it has {_topics(reader)}")
+    odometry = next((t for t in reader.topics.values() if t.type_name == messages.ODOMETRY and t.count and choice.odometry in (None, t.name)), None)
+    return PictureInputs(
+        image=image,
+        camera_info=_camera_info_of(reader, image, choice.camera_info),
+        base_frame="" if odometry is None else _child_frame(reader, odometry),
+        static_transforms=_static_transforms(reader),
+    )
+
+
+def find_inputs(reader: BagReader, choice: TopicChoice) -> BagInputs:
+    """Find the topics. Raises BagError for an empty bag and for what is missing or ambiguous."""
+    pictures = find_pictures(reader, choice)
     odometry = reader.topic_of((messages.ODOMETRY,), wanted=choice.odometry, what="odometry", option="--odometry-topic")
     if odometry is None:
-        raise BagError(f"{reader.path}: no nav_msgs/Odometry in this bag; it has {have}")
-    info = _camera_info_of(reader, image, choice.camera_info)
-    command = reader.topic_of((messages.DRIVING_COMMAND,), wanted=choice.command, what="driving command", option="--command-topic")
-    first = next(reader.messages([odometry.name]))
+        raise BagError(f"{reader.path}: no nav_msgs/Odometry in this bag; it has {_topics(reader)}")
+    return BagInputs(
+        image=pictures.image,
+        odometry=odometry,
+        camera_info=pictures.camera_info,
+        command=reader.topic_of((messages.DRIVING_COMMAND,), wanted=choice.command, what="driving command", option="--command-topic"),
+        base_frame=_child_frame(reader, odometry),
+        static_transforms=pictures.static_transforms,
+        pose_quality=reader.pose_quality(),
+    )
+
+
+def _topics(reader: BagReader) -> str:
+    return ", ".join(f"{t.name} [{t.type_name}]" for t in reader.topics.values())
+
+
+def _child_frame(reader: BagReader, odometry: TopicInfo) -> str:
+    return str(reader.decode(next(reader.messages([odometry.name]))).child_frame_id)
+
+
+def _static_transforms(reader: BagReader) -> dict[str, tuple[str, F64]]:
     transforms: dict[str, tuple[str, F64]] = {}
     if "/tf_static" in reader.topics:
         for message in reader.messages(["/tf_static"]):
             transforms.update(messages.transforms_from(reader.decode(message)))
-    return BagInputs(
-        image=image,
-        odometry=odometry,
-        camera_info=info,
-        command=command,
-        base_frame=reader.decode(first).child_frame_id,
-        static_transforms=transforms,
-        pose_quality=reader.pose_quality(),
-    )
+    return transforms
 
 
 def _camera_info_of(reader: BagReader, image: TopicInfo, wanted: str | None) -> TopicInfo | None:
@@ -100,7 +128,7 @@ def _camera_info_of(reader: BagReader, image: TopicInfo, wanted: str | None) -> 
 class CameraSource:
     """The transform from this bag's pictures to the model's view; made anew when CameraInfo changes."""
 
-    def __init__(self, choice: CameraChoice, inputs: BagInputs, canonical: CanonicalCamera, out_hw: tuple[int, int], rear_axle_x_m: float) -> None:
+    def __init__(self, choice: CameraChoice, inputs: PictureInputs, canonical: CanonicalCamera, out_hw: tuple[int, int], rear_axle_x_m: float) -> None:
         self._choice, self._inputs, self._canonical, self._out_hw = choice, inputs, canonical, out_hw
         self._T_ego_base = np.eye(4)
         self._T_ego_base[0, 3] = -rear_axle_x_m

@@ -146,6 +146,8 @@ def _load_tokenizer(directory: Path, card: ModelCard, device: torch.device | str
     weights = read_tensors(path, drop=DROPPED_BUFFERS)
     with Unfilled():
         tokenizer = VQ16(card.tokenizer, device="meta")
+    if weights and not any(name.startswith("decoder.") for name in weights):
+        raise ArtifactError(f"{path} holds an encoder without its decoder, expected both: a model directory is whole only with them; convert the model again")
     check_tensors(weights, tokenizer.state_dict(), str(path))
     identity = tokenizer_identity(weights, card.tokenizer)
     if identity != card.tokenizer_id:
