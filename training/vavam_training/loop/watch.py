@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,21 +34,23 @@ def read_metrics(run: Path) -> list[dict[str, Any]]:
     return found
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, size: int = 1024, seconds: float = 0.2) -> float:
+def matrix_rate(
+    device: torch.device, dtype: torch.dtype, size: int = 1024, seconds: float = 0.2, clock: Callable[[], float] = time.perf_counter
+) -> float:
     """Operations per second of a square matrix product on this machine: what MFU is a share of."""
     a = torch.randn(size, size, device=device, dtype=torch.float32).to(dtype)
     b, count = a.clone(), 0
     for _ in range(2):
         a @ b
     _finish(device)
-    begun = time.perf_counter()
-    while time.perf_counter() - begun < seconds:
+    begun = clock()
+    while clock() - begun < seconds:
         a @ b
         count += 1
         if count % 8 == 0:
             _finish(device)
     _finish(device)
-    return count * 2.0 * size**3 / (time.perf_counter() - begun)
+    return count * 2.0 * size**3 / (clock() - begun)
 
 
 def _finish(device: torch.device) -> None:
