@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from torch.utils.flop_counter import FlopCounterMode
 
 from vavam_training.bench import __main__ as bench
 from vavam_training.bench import measure
 from vavam_training.bench.cases import Training, open_case, stages_of
+from vavam_training.stages.action import ActionStage
 
 MODEL = {
     "preset": "small",
@@ -40,6 +42,7 @@ def recipes(tmp_path: Path) -> Path:
         else:
             content |= {"model": MODEL, "data": {"parts": [{"name": "world", "path": "nowhere"}]}, "start": "nowhere", "tokenizer": "nowhere"}
         if stage == "action":
+            del content["model"]  # it comes with the weights
             content |= {"options": {"init_std": 0.3}}
         (folder / f"{stage}.yaml").write_text(yaml.safe_dump(content))
     return folder
@@ -61,6 +64,21 @@ def test_a_graph_through_the_video_model_changes_the_work_and_not_what_is_learne
         nets.append(net)
     for a, b in zip(*(n.parameters() for n in nets), strict=True):
         torch.testing.assert_close(a, b)
+
+
+def test_a_recipe_without_a_model_is_measured_with_that_of_its_weights(recipes: Path, tmp_path: Path) -> None:
+    case = open_case(recipes, "action", tmp_path, precision="fp32", batch=0)
+    assert isinstance(case.stage, ActionStage)
+    assert (case.stage.spec.video.width, case.stage.spec.action.width, case.config.batch_size) == (32, 16, 4)
+
+
+def test_operations_as_torch_counts_them(recipes: Path, tmp_path: Path) -> None:
+    """Of matrices and attention; torch counts the whole square of a causal one, where it counts it at all."""
+    for stage in ("pretrain", "action"):
+        training = Training(open_case(recipes, stage, tmp_path, precision="fp32", batch=2), torch.device("cpu"))
+        with FlopCounterMode(display=False) as counter:
+            training.step()
+        assert training.flops() == pytest.approx(counter.get_total_flops(), rel=0.15), stage
 
 
 def test_numbers_of_every_stage(recipes: Path, monkeypatch: pytest.MonkeyPatch) -> None:

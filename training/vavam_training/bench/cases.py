@@ -84,8 +84,8 @@ def stages_of(recipes: Path) -> tuple[str, ...]:
 def open_case(recipes: Path, stage: str, folder: Path, *, precision: str, batch: int, changes: Sequence[str] = ()) -> Case:
     """Its recipe with data made in `folder` (once), new weights, one micro-batch a step. `batch`: samples of it; 0: as many as the recipe takes at a time."""
     path = recipes / f"{stage}.yaml"
-    recipe = read_recipe(path)
-    video = model_spec(read_recipe(recipes / "pretrain.yaml").model).video
+    recipe, pretrain = read_recipe(path), read_recipe(recipes / "pretrain.yaml")
+    video = model_spec(pretrain.model).video
     grid_hw = (video.grid_h, video.grid_w)
     if stage == "tokenizer":
         data = folder / "pictures"
@@ -97,6 +97,8 @@ def open_case(recipes: Path, stage: str, folder: Path, *, precision: str, batch:
         if not data.exists():
             token_set(data, grid_hw, video.vocabulary - 1)
         made = [f"data.parts=[{{name: bench, path: {data}}}]", "start=null", "tokenizer=null"]
+        if not recipe.model:  # it is that of the weights which the recipe begins with
+            made.append(f"model={json.dumps(pretrain.model)}")
     size = batch or recipe.loop.micro_batch or recipe.loop.batch_size
     made += [f"loop.batch_size={size}", "loop.micro_batch=0", f"loop.precision={precision}"]
     recipe = read_recipe(path, [*made, *changes])

@@ -19,7 +19,7 @@ from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer import VQ16
 from vavam_training.contracts import Batch, DataError, LossTerms, ParamGroup, Picture
 from vavam_training.loop.optim import mup_groups_action, mup_groups_video
-from vavam_training.stages.costs import action_forward_flops, video_forward_flops
+from vavam_training.stages.costs import action_forward_flops, video_context_flops, video_forward_flops
 from vavam_training.stages.drawing import decoded, seen_from_above
 
 TIMES = ("beta", "uniform")
@@ -139,10 +139,12 @@ class ActionStage:
         return batch.tokens.numel()
 
     def flops(self, batch: Batch) -> float:
-        """The video forward, the expert forward and backward; the video backward where there is a graph."""
+        """The video's context, the expert forward and backward; the context's backward where there is a graph, and the video's own loss where it counts."""
         b, t = batch.tokens.shape[:2]
-        video = video_forward_flops(self.spec.video, t, readout=bool(self.options.video_loss))
-        return float(b) * (video * (1.0 if self.options.detach_video else 3.0) + 3.0 * self.options.noise_draws * action_forward_flops(self.spec, t))
+        o, video = self.options, self.spec.video
+        context = video_context_flops(video, t) * (1.0 if o.detach_video else 3.0)
+        own = 3.0 * video_forward_flops(video, t) if o.video_loss else 0.0
+        return float(b) * (context + own + 3.0 * o.noise_draws * action_forward_flops(self.spec, t))
 
     @torch.no_grad()
     def pictures(self, module: nn.Module, batch: Batch, seed: int) -> list[Picture]:

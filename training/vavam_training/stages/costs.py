@@ -12,6 +12,12 @@ def video_forward_flops(spec: VideoSpec, frames: int, *, readout: bool = True) -
     return spec.layers * per_layer + (2.0 * n * d * spec.vocabulary if readout else 0.0)
 
 
+def video_context_flops(spec: VideoSpec, frames: int) -> float:
+    """Forward of one window as far as the expert reads it: of the last layer only keys and values, no readout."""
+    n, d = frames * spec.tokens_per_frame, spec.width
+    return video_forward_flops(spec, frames, readout=False) * (spec.layers - 1) / spec.layers + n * 2.0 * d * d * 2
+
+
 def action_forward_flops(spec: ModelSpec, frames: int) -> float:
     """Forward of the expert over all frames of one window: `frames` groups of H tokens that attend to the frames up to theirs."""
     a, v = spec.action, spec.video
