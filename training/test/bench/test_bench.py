@@ -86,7 +86,7 @@ def test_numbers_of_every_stage(recipes: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(measure, "matrix_rates", lambda *_: {"fp32": 2e9, "bf16": 1e9})
     found = measure.measured(recipes, torch.device("cpu"), "auto", 2, 1, 1, time.perf_counter)
     assert found["precision"] == "fp32"  # the faster one
-    assert [r["name"].split(":")[0] for r in found["rows"]] == ["action", "tokenizer", "pretrain", "action"]
+    assert [r["name"].split(":")[0] for r in found["rows"]] == ["expert alone", "tokenizer", "pretrain", "action"]
     assert [s["stage"] for s in found["stages"]] == list(stages_of(recipes)) == ["tokenizer", "pretrain", "action"]
     for s in found["stages"]:
         assert s["mfu"] == pytest.approx(s["gflop_per_step"] * 1e9 / s["step_s"] / 2e9)

@@ -139,12 +139,10 @@ class ActionStage:
         return batch.tokens.numel()
 
     def flops(self, batch: Batch) -> float:
-        """The video's context, the expert forward and backward; the context's backward where there is a graph, and the video's own loss where it counts."""
+        """The video forward as far as it is needed, the expert forward and backward; the video backward where there is a graph."""
         b, t = batch.tokens.shape[:2]
-        o, video = self.options, self.spec.video
-        context = video_context_flops(video, t) * (1.0 if o.detach_video else 3.0)
-        own = 3.0 * video_forward_flops(video, t) if o.video_loss else 0.0
-        return float(b) * (context + own + 3.0 * o.noise_draws * action_forward_flops(self.spec, t))
+        video = video_forward_flops(self.spec.video, t) if self.options.video_loss else video_context_flops(self.spec.video, t)
+        return float(b) * (video * (1.0 if self.options.detach_video else 3.0) + 3.0 * self.options.noise_draws * action_forward_flops(self.spec, t))
 
     @torch.no_grad()
     def pictures(self, module: nn.Module, batch: Batch, seed: int) -> list[Picture]:
