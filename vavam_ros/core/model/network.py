@@ -186,7 +186,7 @@ class VideoModel(nn.Module):
         return context
 
     def context_and_logits(self, tokens: Tensor) -> tuple[Context, Tensor]:
-        """`context` and `forward` of the same (B, t, h, w) tokens in one pass: for training both on what is read and on what comes next. Errors as `context`."""
+        """`context` and `forward` of the same (B, t, h, w) tokens in one pass: to train on what is read and on what comes next. Errors as `context`."""
         self.check(tokens, values=True)
         context = self.empty_context()
         x = self.embed(rearrange(tokens, "b t h w -> b (t h w)"))
