@@ -75,7 +75,7 @@ def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
 
 
 def test_a_model_without_its_nodes_is_evaluated_and_shown_other_pictures(practice_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["evaluate", "--driver", "vavam_direct", "--model", str(practice_model), "--suite", "lane_keeping", "--limit", "1", "--workers", "0", "--media", "none"]
+    words = [*WORDS, "--suite", "lane_keeping", "--driver", "vavam_direct", "--model", str(practice_model)]
     assert main([*words, "--out", str(tmp_path)]) == 0
     (run,) = tmp_path.rglob("lane_keeping-000.json")
     assert read_run(run).score.completion > 0.05
