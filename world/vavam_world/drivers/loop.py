@@ -20,6 +20,7 @@ ImageFilter: TypeAlias = Callable[[int, U8], U8]
 OnTick: TypeAlias = Callable[[Simulation, DensePath | None, U8 | None], None]
 """Called before each step with the simulation, the path in use and the picture of this tick, if one was taken."""
 
+COMMAND_RULE = "reference"  # for drivers that name none (HasCommandRule)
 WAITING_BRAKE = 0.3  # 2.4 m/s², while there was a path and none can be followed
 
 
@@ -40,7 +41,7 @@ def drive(
     follow_config: FollowConfig | None = None,
     actuation: CarlaActuation | None = None,
     latency_ticks: int = 0,
-    command_rule: str = "reference",
+    command_rule: str = COMMAND_RULE,
     keep_images_every: int = 0,
     image_filter: ImageFilter | None = None,
     on_tick: OnTick | None = None,

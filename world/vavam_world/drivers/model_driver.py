@@ -45,8 +45,9 @@ class ModelDriver:
     def reset(self) -> None:
         """Before a new scenario."""
         card, device = self._loaded.card, torch.device("cpu")
-        codes = {"tokenizer_id": card.tokenizer_id, "codebook_size": card.tokenizer.codebook_size}
-        self._scheduler = PlanScheduler.for_model(card.spec, plan_rate_hz=1.0 / card.spec.frame_dt_s, **codes)
+        self._scheduler = PlanScheduler.for_model(
+            card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=1.0 / card.spec.frame_dt_s
+        )
         config = PlannerConfig(samples=self._samples, seed=self._seed)
         self._planner = Planner(self._loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=device)
         self._encoder: FrameEncoder | None = None

@@ -15,7 +15,7 @@ import cv2
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import TICK_S, U8, WORLD_CAMERA, Backend, CameraSpec, Driver, HasCommandRule, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import DIRECT, make
-from vavam_world.drivers.loop import OnTick, drive
+from vavam_world.drivers.loop import COMMAND_RULE, OnTick, drive
 from vavam_world.drivers.shown import Shown, image_filter
 from vavam_world.live.run import LiveSystem, drive_live
 from vavam_world.render.renderer import Renderer
@@ -128,9 +128,15 @@ def drive_job(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str
     renderer = None
     if driver.needs_image:
         renderer = studio(Simulation(job.scenario).road_map, job.scenario.look, WORLD_CAMERA, job.backend)
-    options = {"command_rule": driver.command_rule} if isinstance(driver, HasCommandRule) else {}
-    shown = image_filter(job.pictures, seed=job.scenario.map.seed)
-    return drive(job.scenario, driver, renderer=renderer, latency_ticks=job.latency_ticks, image_filter=shown, on_tick=on_tick, **options)
+    return drive(
+        job.scenario,
+        driver,
+        renderer=renderer,
+        latency_ticks=job.latency_ticks,
+        command_rule=driver.command_rule if isinstance(driver, HasCommandRule) else COMMAND_RULE,
+        image_filter=image_filter(job.pictures, seed=job.scenario.map.seed),
+        on_tick=on_tick,
+    )
 
 
 def do_nothing(job: RunJob) -> float | None:
