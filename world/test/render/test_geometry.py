@@ -19,7 +19,7 @@ from vavam_world.contracts import (
     RoadMap,
     WorldState,
 )
-from vavam_world.render.camera import ground_distance_m, project
+from vavam_world.render.camera import FAR_M, T_map_body, ground_distance_m, in_sight, project, sight
 from vavam_world.render.meshes import LABEL
 from vavam_world.render.renderer import Renderer
 
@@ -144,6 +144,20 @@ def test_projection_follows_the_pinhole_by_hand() -> None:
     assert np.isnan(px[2]).all()
     down = CameraSpec(width=100, height=80, fx=50.0, fy=60.0, cx=48.0, cy=41.0, x_m=1.0, z_m=1.5, pitch_rad=0.1)
     assert project(down, ego, points[:1])[0, 1] == pytest.approx(41.0 - 60.0 * math.tan(0.1))  # looks down: the point rises
+
+
+@pytest.mark.parametrize("spec", CAMERAS, ids=lambda s: s.name)
+def test_in_sight_is_what_the_picture_can_show(spec: CameraSpec) -> None:
+    points = np.random.default_rng(5).uniform(-1.5 * FAR_M, 1.5 * FAR_M, (4000, 3)) * (1.0, 1.0, 0.2) + (EGO.x_m, EGO.y_m, 0.0)
+    T = T_map_body(spec, EGO)
+    (u, v), forward = project(spec, EGO, points).T, (points - T[:3, 3]) @ T[:3, 0]
+    shown = (u >= 0.0) & (u <= spec.width) & (v >= 0.0) & (v <= spec.height) & (forward <= FAR_M)  # NaN behind the camera
+    assert 50 < shown.sum() < 2000
+    planes = [sight(spec, T)]
+    assert np.array_equal(in_sight(planes, points, np.zeros(len(points))), shown)
+    aside = np.random.default_rng(6).normal(size=points.shape)
+    aside *= 20.0 / np.linalg.norm(aside, axis=1, keepdims=True)
+    assert in_sight(planes, points + aside, np.full(len(points), 20.001))[shown].all()  # balls that hold a point that is shown
 
 
 def test_ground_distance_is_that_of_the_projected_point() -> None:

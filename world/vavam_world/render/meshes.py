@@ -116,7 +116,7 @@ def quads(
 
 def quad(corners: npt.ArrayLike, rect: Rect, colour: Colour = WHITE, glow: float = 0.0, label: str = "object") -> Mesh:
     """One of `quads`."""
-    return quads([corners], rect, colour, glow=glow, label=label)
+    return quads(np.asarray(corners, dtype=np.float64)[None], rect, colour, glow=glow, label=label)
 
 
 @lru_cache(maxsize=16)
