@@ -356,4 +356,5 @@ def project_on_segments(xy_m: F64, point_m: F64) -> tuple[F64, F64, F64]:
     safe = np.where(length > 0.0, length, 1.0)
     u = np.clip(np.sum((point_m - xy_m[:-1]) * d, axis=1) / safe**2, 0.0, 1.0)
     distance = np.linalg.norm(xy_m[:-1] + u[:, None] * d - point_m, axis=1)
-    return arc_lengths(xy_m)[:-1] + u * length, distance, d / safe[:, None]
+    starts = np.concatenate([[0.0], np.cumsum(length[:-1])])
+    return starts + u * length, distance, d / safe[:, None]

@@ -91,7 +91,7 @@ def fractal_noise(rng: np.random.Generator, height: int, width: int, cells: int,
         fy, fx = (y - yi)[:, None], (x - xi)[None, :]
         fy, fx = fy * fy * (3.0 - 2.0 * fy), fx * fx * (3.0 - 2.0 * fx)
         rows_of = grid[yi] * (1.0 - fy) + grid[(yi + 1) % rows] * fy
-        total += (rows_of[:, xi] * (1.0 - fx) + rows_of[:, (xi + 1) % n] * fx) * 0.5**octave
+        total += (rows_of.take(xi, axis=1) * (1.0 - fx) + rows_of.take((xi + 1) % n, axis=1) * fx) * 0.5**octave
         weight += 0.5**octave
     return np.asarray(total / weight, dtype=np.float64)
 

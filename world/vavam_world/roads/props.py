@@ -81,8 +81,8 @@ class Planter:
             self._tree(point, float(self._rng.uniform(4.0, 8.0)))
 
     def _at(self, link: Link, s: float, d: float) -> tuple[F64, float]:
-        _, yaw, _ = link.way.curve.at(np.array([s]))
-        return link.way.curve.offset(np.array([s]), d)[0], float(yaw[0])
+        xy, yaw, _ = link.way.curve.at(np.array([s]))
+        return xy[0] + d * np.array([-np.sin(yaw[0]), np.cos(yaw[0])]), float(yaw[0])
 
     def _signs(self, link: Link) -> None:
         """At the right of traffic that comes to a junction, and its limit where traffic leaves one."""
