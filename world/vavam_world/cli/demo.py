@@ -1,7 +1,7 @@
 """`world demo`: a drive through live ROS 2 nodes in the built-in world, its video and its report, from a fresh checkout.
 
-Everything is live but the wheels: the world speaks the CARLA bridge's topics, a driver of the world plans from them, path_follower_node and the gate
-(watchdog_node) bring its path to the vehicle, and the model's nodes plan beside it. The model here has random weights, so nobody follows it.
+Everything is live but the wheels: the world speaks the CARLA bridge's topics, a model or a driver of the world plans from them, path_follower_node and the
+gate (watchdog_node) bring its path to the vehicle. Where a driver of the world drives, a model with random weights plans beside it, and nobody follows that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from vavam_ros.core.artifact import random_artifact
+import vavam_ros
+from vavam_ros.core.artifact import random_artifact, read_card
 from vavam_ros.core.spec import SMALL
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import WORLD_CAMERA
@@ -21,7 +22,8 @@ from vavam_world.report.run import RunJob, close_studio, do_run
 from vavam_world.scenarios.suites import check_frozen, suite
 from vavam_world.scoring.routes import route_table
 
-ROUTE = {"expert": "turns/000-left", "lane_follower": "curves/000"}
+ROUTE = {"expert": "turns/000-left", "lane_follower": "curves/000", "model": "turns/000-left"}
+BUNDLED = Path(vavam_ros.__file__).resolve().parents[1] / "models" / "world"  # in a checkout
 UNTRAINED = "untrained model, not followed"
 # An untrained plan is little more than its noise times the action scale: at the usual 70 m it would lie outside of every picture.
 ACTION_SCALE_M = 12.0
@@ -29,8 +31,9 @@ ACTION_SCALE_M = 12.0
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of `world demo`."""
-    who = "who drives: the expert, who knows all, in traffic; or one who sees the picture alone (default %(default)s)"
-    parser.add_argument("--driver", choices=sorted(ROUTE), default="expert", help=who)
+    who = "who drives: the expert, who knows all; the lane follower, who sees lines alone; a trained model (default %(default)s)"
+    parser.add_argument("--driver", choices=sorted(ROUTE), default="model" if BUNDLED.is_dir() else "expert", help=who)
+    parser.add_argument("--model", type=Path, default=BUNDLED, help="model directory, for --driver model (default: the bundled one)")
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show everything the nodes say")
 
@@ -38,13 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when the vehicle came to the end of its route. Raises VavamError."""
     out = out_folder(args.out)
-    print(f"world demo: {args.driver.replace('_', ' ')} drives. The model's weights are UNTRAINED (random): its paths mean nothing, and nobody follows them.")
-    model = out / "model"
-    random_artifact(model, replace(SMALL, flow=replace(SMALL.flow, action_scale_m=ACTION_SCALE_M)), camera=WORLD_CAMERA.name)
+    system = _trained(args.model) if args.driver == "model" else _untrained(out / "model", args.driver)
     name = ROUTE[args.driver]
     among = suite(name.split("/")[0], "test")
     scenario = next(s for s in among.scenarios if s.name.startswith(name))
-    system = LiveSystem(model=model, driver=args.driver, config="carla,cpu,untrained", arguments={"world_rate": "1.0"}, beside_name=UNTRAINED)
     job = RunJob(
         scenario=scenario,
         suite=among.name,
@@ -66,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     close_studio()
     print(f"{scenario.name}: {outcome(done)} after {done.score.duration_s:.1f} s, {done.score.completion:.0%} of the route")
     evaluation = Evaluation(
-        settings={"nodes": "live, in lock-step at the wall clock's pace", "model": UNTRAINED, "driver": args.driver},
+        settings={"nodes": "live, in lock-step at the wall clock's pace", "model": system.beside_name or str(args.model), "driver": args.driver},
         suites={f"{among.name}/{among.split}": job.suite_sha256},
         drivers=(args.driver,),
         runs=[(out, done)],
@@ -74,7 +74,21 @@ def run(args: argparse.Namespace) -> int:
         safety={args.driver: ()},
     )
     write_page(out / "index.html", evaluation)
-    print(f"video: {out / str(done.media.get('video', 'none'))}\nreport: {out / 'index.html'}\nmodel: {model} (untrained)")
+    print(f"video: {out / str(done.media.get('video', 'none'))}\nreport: {out / 'index.html'}\nmodel: {system.model}")
     if not done.score.success:
         print("demo: the vehicle did not come to the end of its route; run it with --verbose to see what the nodes say", file=sys.stderr)
     return int(not done.score.success)
+
+
+def _trained(model: Path) -> LiveSystem:
+    """The model drives. Raises ArtifactError where there is none."""
+    card = read_card(model)
+    print(f"world demo: {card.model_id} drives, by what it sees. It was trained in this world ({card.licence}).")
+    return LiveSystem(model=model, arguments={"world_rate": "1.0"}, beside_name="")
+
+
+def _untrained(model: Path, driver: str) -> LiveSystem:
+    """A driver of the world drives, and a model with random weights plans beside it."""
+    print(f"world demo: {driver.replace('_', ' ')} drives. The model's weights are UNTRAINED (random): its paths mean nothing, and nobody follows them.")
+    random_artifact(model, replace(SMALL, flow=replace(SMALL.flow, action_scale_m=ACTION_SCALE_M)), camera=WORLD_CAMERA.name)
+    return LiveSystem(model=model, driver=driver, config="carla,cpu,untrained", arguments={"world_rate": "1.0"}, beside_name=UNTRAINED)
