@@ -16,7 +16,8 @@ from vavam_ros.core.camera import CANONICAL_CAMERAS, ViewTransform
 from vavam_ros.core.contracts import NS_PER_S, CameraImage, Command, ConfigError, EgoPose, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
 from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.history.token_ring import RingConfig
-from vavam_ros.core.model import Context
+from vavam_ros.core.model import Context, VaVAM
+from vavam_ros.core.model.fast import FastContext, FastVaVAM
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
 from vavam_ros.core.planning.validation import Limits
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
@@ -155,49 +156,56 @@ def test_growing_a_context_gives_the_plan_of_computing_it_whole(tiny: LoadedArti
         np.testing.assert_allclose(grown.xy_ego_m, whole.xy_ego_m, atol=1e-5 * np.abs(whole.xy_ego_m).max())
 
 
-def test_contexts_are_extended_while_they_grow_and_made_anew_when_the_window_slides(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def watched(monkeypatch: pytest.MonkeyPatch, model: type[VaVAM] | type[FastVaVAM] = FastVaVAM) -> list[str]:
+    """What the planner has computed: "context 3" or "extend 1", with the number of frames."""
     made: list[str] = []
     for name in ("context", "extend"):
-        original = getattr(tiny.model, name)
-        monkeypatch.setattr(tiny.model, name, lambda *a, _f=original, _n=name: (made.append(f"{_n} {a[-1].shape[1]}"), _f(*a))[1])
-    plans(tiny, windows(tiny, frames(tiny, 3.0)))
+        original = getattr(model, name)
+        monkeypatch.setattr(model, name, lambda *a, _f=original, _n=name: (made.append(f"{_n} {a[-1].shape[1]}"), _f(*a))[1])  # type: ignore[func-returns-value]
+    return made
+
+
+@pytest.mark.parametrize("inference", ["fast", "plain"])
+def test_contexts_are_extended_while_they_grow_and_made_anew_when_the_window_slides(
+    tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch, inference: str
+) -> None:
+    made = watched(monkeypatch, FastVaVAM if inference == "fast" else VaVAM)
+    plans(tiny, windows(tiny, frames(tiny, 3.0)), inference=inference)
     assert made == ["context 1", "extend 1", "extend 1", "extend 1", "context 4", "context 4", "context 4"]
 
 
 def test_each_phase_of_a_faster_plan_rate_keeps_a_context_of_its_own(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[int] = []
-    original = tiny.model.context
-    monkeypatch.setattr(tiny.model, "context", lambda tokens: (made.append(tokens.shape[1]), original(tokens))[1])
+    made = watched(monkeypatch)
     found = windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0)
     plans(tiny, found, max_contexts=2)
     assert len(found) == 6
-    assert made == [1, 1]
+    assert [x for x in made if x.startswith("context")] == ["context 1"] * 2
 
 
-def test_a_full_context_is_gone_before_the_next_is_made(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("inference", ["fast", "plain"])
+def test_a_full_context_is_gone_before_the_next_is_made(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch, inference: str) -> None:
     """Two of them at once would be the peak of the memory that planning needs."""
     found = windows(tiny, frames(tiny, 3.0))
     gc.collect()
-    before = {id(x) for x in gc.get_objects() if type(x) is Context}
+    model, kind = (FastVaVAM, FastContext) if inference == "fast" else (VaVAM, Context)
+    before = {id(x) for x in gc.get_objects() if type(x) is kind}
     counts: list[int] = []
-    original = tiny.model.context
+    original = model.context
 
-    def making(tokens: torch.Tensor) -> Context:
-        counts.append(sum(type(x) is Context and id(x) not in before for x in gc.get_objects()))
-        return original(tokens)
+    def making(self: object, tokens: torch.Tensor) -> object:
+        counts.append(sum(type(x) is kind and id(x) not in before for x in gc.get_objects()))
+        return original(self, tokens)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tiny.model, "context", making)
-    plans(tiny, found[3:])  # all of them full
+    monkeypatch.setattr(model, "context", making)
+    plans(tiny, found[3:], inference=inference)  # all of them full
     assert counts == [0, 0, 0, 0]
 
 
 def test_no_more_contexts_are_kept_than_asked_for(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Two phases take turns: with room for one context each displaces the other's, and both are made anew every time."""
-    made: list[int] = []
-    original = tiny.model.context
-    monkeypatch.setattr(tiny.model, "context", lambda tokens: (made.append(tokens.shape[1]), original(tokens))[1])
+    made = watched(monkeypatch)
     plans(tiny, windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0), max_contexts=1)
-    assert made == [1, 1, 2, 2, 3, 3]
+    assert made == [f"context {n}" for n in (1, 1, 2, 2, 3, 3)]
 
 
 def test_frames_of_another_epoch_do_not_continue_a_context(tiny: LoadedArtifact) -> None:
@@ -266,7 +274,7 @@ def test_planning_again_from_the_same_window_reuses_the_context(tiny: LoadedArti
     window = windows(tiny, frames(tiny, 2.0))[-1]
     p = planner(tiny)
     p.step(window, Command.STRAIGHT)
-    monkeypatch.setattr(tiny.model, "context", lambda tokens: pytest.fail("computed again"))
+    monkeypatch.setattr(FastVaVAM, "context", lambda *_: pytest.fail("computed again"))
     assert p.step(window, Command.LEFT).command is Command.LEFT
 
 
@@ -343,7 +351,38 @@ def test_weights_that_are_not_finite_give_a_plan_that_says_so(tiny: LoadedArtifa
     assert [v.check for v in plan.violations] == ["finite"]
 
 
-@pytest.mark.parametrize("bad", [{"samples": 0}, {"steps": 0}, {"max_contexts": 0}])
-def test_impossible_settings_are_refused(bad: dict[str, int]) -> None:
+@pytest.mark.parametrize("bad", [{"samples": 0}, {"steps": 0}, {"max_contexts": 0}, {"context": "some"}, {"context": "streaming", "inference": "plain"}])
+def test_impossible_settings_are_refused(bad: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
         PlannerConfig(**bad)  # type: ignore[arg-type]
+
+
+def test_fast_plans_are_the_plain_ones(tiny: LoadedArtifact) -> None:
+    found = windows(tiny, frames(tiny, 3.0))
+    for fast, plain in zip(plans(tiny, found), plans(tiny, found, inference="plain"), strict=True):
+        np.testing.assert_allclose(fast.xy_ego_m, plain.xy_ego_m, rtol=0, atol=3e-6 * np.abs(plain.xy_ego_m).max())
+        assert (fast.selection.index, fast.selection.reason) == (plain.selection.index, plain.selection.reason)
+
+
+def test_an_unknown_way_to_run_the_network_is_refused(tiny: LoadedArtifact) -> None:
+    with pytest.raises(ConfigError, match="got 'quick', expected 'fast' or 'plain'"):
+        planner(tiny, inference="quick")
+
+
+def test_many_windows_at_once_give_the_plans_of_one_by_one(tiny: LoadedArtifact) -> None:
+    """Lengths mixed, an epoch that changes on the way: samples equal up to rounding, the same one selected for the same reason."""
+    before, after = frames(tiny, 2.5), [replace(f, epoch=1, stamp_ns=f.stamp_ns + 9 * NS_PER_S) for f in frames(tiny, 1.0)]
+    s = scheduler(tiny)
+    found = [w for w in map(s.push, [*before, *after]) if isinstance(w, Window)]
+    commands = [Command(i % 3) for i in range(len(found))]
+    p = planner(tiny)
+    alone = [p.step(w, c) for w, c in zip(found, commands, strict=True)]
+    for inference in ("fast", "plain"):
+        together = planner(tiny, inference=inference).step_many(found, commands)
+        assert [len(x.context_stamps_ns) for x in together] == [1, 2, 3, 4, 4, 4, 1, 2, 3]
+        for a, b in zip(together, alone, strict=True):
+            np.testing.assert_allclose(a.xy_ego_m, b.xy_ego_m, rtol=0, atol=3e-6 * np.abs(b.xy_ego_m).max())
+            assert (a.selection.index, a.selection.reason, a.violations == ()) == (b.selection.index, b.selection.reason, b.violations == ())
+            assert (a.stamp_ns, a.epoch, a.command, a.context_stamps_ns) == (b.stamp_ns, b.epoch, b.command, b.context_stamps_ns)
+    with pytest.raises(ConfigError, match="got context 'streaming', expected 'exact'"):
+        planner(tiny, context="streaming").step_many(found, commands)

@@ -87,6 +87,27 @@ def test_another_seed_gives_other_samples(model: Path, drive: Path, tmp_path: Pa
     assert (a[0].xy_ego_m != b[0].xy_ego_m).any()
 
 
+def test_plans_made_together_and_streamed_plans_are_those_of_the_same_frames(model: Path, drive: Path, tmp_path: Path) -> None:
+    """--batch changes rounding only, and nothing of what is written or kept; --context streaming plans from fewer frames, and says from which."""
+    options = [drive, "--model", model, "--samples", 2, "--device", "cpu", "--limit-s", 5]
+    alone, together, streamed = (
+        replay.replay(parse(replay, *options, "--out", tmp_path / f"{i}.mcap", *more))
+        for i, more in enumerate(((), ("--batch", "4"), ("--context", "streaming")))
+    )
+    assert len(alone.log.plans) == 11
+    for a, b in zip(alone.log.plans, together.log.plans, strict=True):
+        np.testing.assert_allclose(b.xy_ego_m, a.xy_ego_m, rtol=0, atol=1e-5 * np.abs(a.xy_ego_m).max())
+        assert (a.stamp_ns, a.selection.index, a.selection.reason) == (b.stamp_ns, b.selection.index, b.selection.reason)
+    assert [f.plan_index for f in alone.log.kept.frames] == [f.plan_index for f in together.log.kept.frames]
+    for seen, same in zip(alone.log.kept.frames, together.log.kept.frames, strict=True):
+        np.testing.assert_array_equal(seen.recorded, same.recorded)
+    assert [len(p.context_stamps_ns) for p in streamed.log.plans] == [1, 2, 3, 4, 5, 6, 7, 8, 5, 6, 7]
+    np.testing.assert_allclose(streamed.log.plans[7].xy_ego_m, alone.log.plans[7].xy_ego_m, rtol=0, atol=1e-5 * 250)
+    assert len(streamed.log.stage_ms["prepare"]) == 7  # ticks with five frames and more
+    with pytest.raises(ConfigError, match="--batch: got 2 with --context streaming"):
+        replay.replay(parse(replay, *options, "--out", tmp_path / "x.mcap", "--batch", 2, "--context", "streaming"))
+
+
 def test_narrow_camera_is_refused_under_warp_and_marked_under_resize(model: Path, tmp_path: Path) -> None:
     K = np.array([[1800.0, 0, 160.0], [0, 1800.0, 120.0], [0, 0, 1]])
     write_clip(tmp_path / "narrow.mcap", RoadClipConfig(width=320, height=240, K=K, duration_s=1.0))

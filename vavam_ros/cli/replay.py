@@ -54,6 +54,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--steps", type=int, help="Euler steps (default: the model's own)")
     run_.add_argument("--seed", type=int, default=0, help="of the noise, together with the image stamp")
     run_.add_argument("--selection", choices=("continuity", "medoid", "first"), default=PlannerConfig().selection, help="default %(default)s")
+    run_.add_argument("--inference", choices=("fast", "plain"), default=PlannerConfig().inference, help="how the network is run (default %(default)s)")
+    run_.add_argument(
+        "--context", choices=("exact", "streaming"), default=PlannerConfig().context, help="plan from whole windows, or at a bounded work (default %(default)s)"
+    )
+    run_.add_argument("--batch", type=int, default=1, help="plans made at once: faster offline, equal up to rounding (default %(default)s)")
     run_.add_argument("--plan-rate", type=float, default=2.0, help="plans per second (default %(default)s; 0: from every token frame)")
     run_.add_argument("--tokenize-rate", type=float, default=2.0, help="pictures tokenised per second (default %(default)s; 0: all)")
     run_.add_argument(
@@ -110,7 +115,7 @@ def replay(args: argparse.Namespace) -> ReplayResult:
             plan_bag = PlanBag(writer, inputs, reader.start_ns)
             for step in runner.steps(bar.update):
                 plan_bag.write(step)
-                log.take(step, runner, parts.encoder.last_model_image)
+                log.take(step)
             plan_bag.copy_odometry(reader, stop_ns)
     evaluation = evaluate(log.plans, runner.odometry, RunConfig().odometry, args.rear_axle_x_m)
     result = ReplayResult(
@@ -145,7 +150,11 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
             torch.cuda.synchronize(device)
         return time.perf_counter()
 
-    config = PlannerConfig(samples=args.samples, steps=args.steps, seed=args.seed, selection=args.selection)
+    if args.batch < 1 or (args.batch > 1 and args.context == "streaming"):
+        raise ConfigError(f"--batch: got {args.batch} with --context {args.context}, expected at least 1, and 1 when streaming, which goes plan by plan")
+    config = PlannerConfig(
+        samples=args.samples, steps=args.steps, seed=args.seed, selection=args.selection, inference=args.inference, context=args.context
+    )
     parts = Parts(
         encoder=FrameEncoder(artifact.tokenizer, view, device=device, dtype=dtype, clock=clock),
         scheduler=PlanScheduler.for_model(card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=args.plan_rate),
@@ -157,6 +166,7 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
     run_config = RunConfig(
         tokenize_rate_hz=args.tokenize_rate,
         image_time_offset_s=args.image_time_offset_s,
+        batch=args.batch,
         limit_s=args.limit_s,
         command_mode="topic" if args.command == "bag" else "fixed",
         fixed_command=Command.STRAIGHT if args.command == "bag" else Command[args.command.upper()],

@@ -9,20 +9,21 @@ Shape letters: K samples · H waypoints · T frames · h w token grid.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
 import torch
-from einops import rearrange
 
 from vavam_ros.core.camera import ViewTransform, to_model_input
 from vavam_ros.core.contracts import U16, CameraImage, Command, ConfigError, EgoPose, Plan, PoseQuality, TokenFrame, Waiting, Window
 from vavam_ros.core.geometry import expected_waypoints
 from vavam_ros.core.history.token_ring import RingConfig, RingOutcome, TokenRing
+from vavam_ros.core.model.contexts import ContextKeeper, ExactContexts, StreamingContexts, stacked_tokens
+from vavam_ros.core.model.fast import FastVaVAM, for_inference
 from vavam_ros.core.model.flow import plan_noise
-from vavam_ros.core.model.network import Context, VaVAM
+from vavam_ros.core.model.network import VaVAM
 from vavam_ros.core.planning.selection import select
 from vavam_ros.core.planning.validation import Limits, validate
 from vavam_ros.core.spec import ModelSpec
@@ -142,7 +143,7 @@ class PlanScheduler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannerConfig:
-    """How many samples, how they are drawn and how one is chosen."""
+    """How many samples, how they are drawn and how one is chosen; and how the network is run."""
 
     samples: int = 8
     steps: int | None = None  # None: the model's own number of Euler steps
@@ -150,10 +151,17 @@ class PlannerConfig:
     selection: Literal["medoid", "continuity", "first"] = "continuity"
     limits: Limits = field(default_factory=Limits)
     max_contexts: int = 1  # growing contexts kept; one per phase when planning faster than the frame grid
+    inference: Literal["fast", "plain"] = "fast"  # model/fast.py, or model/network.py itself
+    context: Literal["exact", "streaming"] = "exact"  # the whole window, or its newest frames at a bounded work per plan (model/contexts.py)
+    keep_frames: int | None = None  # of streaming: frames that the shortest window has beside the newest; None: half of the model's
 
     def __post_init__(self) -> None:
         if self.samples < 1 or (self.steps is not None and self.steps < 1) or self.max_contexts < 1:
             raise ConfigError(f"samples {self.samples}, steps {self.steps} and max_contexts {self.max_contexts} must be at least 1")
+        if self.context not in ("exact", "streaming"):
+            raise ConfigError(f"context: got {self.context!r}, expected 'exact' or 'streaming'")
+        if self.context == "streaming" and self.inference == "plain":
+            raise ConfigError("context: got 'streaming' with inference 'plain', expected inference 'fast': only its buffers can be built in parts")
 
 
 class Planner:
@@ -163,15 +171,27 @@ class Planner:
         self, model: VaVAM, *, model_id: str, command_ids: Mapping[Command, int], config: PlannerConfig, device: torch.device, clock: Clock | None = None
     ) -> None:
         """`command_ids`: the number that this model knows each command by (`ModelCard.command_ids`)."""
-        self._model, self._model_id, self._config, self._device, self._clock = model, model_id, config, device, clock
+        self._model_id, self._config, self._clock = model_id, config, clock
         self._command_ids = dict(command_ids)
-        self._contexts: list[tuple[_ContextKey, Context]] = []  # oldest first
+        self._model = for_inference(model, config.inference, samples=config.samples)
+        self._on_gpu = device.type == "cuda"
+        self._inputs = torch.device("cpu") if isinstance(self._model, FastVaVAM) else device  # the fast path places them itself, without waiting
+        self._contexts: ContextKeeper
+        if isinstance(self._model, FastVaVAM) and config.context == "streaming":
+            self._contexts = StreamingContexts(self._model, config.max_contexts, config.keep_frames)
+        else:
+            self._contexts = ExactContexts(self._model, config.max_contexts, self._inputs)
         self._previous: Plan | None = None
 
     def reset(self) -> None:
         """Forget contexts and the last plan: a new epoch begins."""
-        self._contexts.clear()
+        self._contexts.reset()
         self._previous = None
+
+    @property
+    def buffer_bytes(self) -> int | None:
+        """Memory of the fast path's keys and values; None for the plain one, which does not keep count."""
+        return self._model.buffer_bytes if isinstance(self._model, FastVaVAM) else None
 
     @torch.inference_mode()
     def step(self, window: Window, command: Command) -> Plan:
@@ -179,23 +199,64 @@ class Planner:
 
         Same window, command, seed and history of windows: the same plan bit for bit (on one device with one thread count).
         """
-        newest, spec, cfg = window.newest, self._model.spec, self._config
-        if self._previous is not None and self._previous.epoch != newest.epoch:
-            self.reset()
+        self._follow_epoch(window)
         timer = StageTimer(self._clock)
-        context = self._context(window)
+        held = self._contexts.of(window)
         timer.lap("context")
-        noise = plan_noise(cfg.seed, newest.stamp_ns, (cfg.samples, spec.action.horizon, spec.action.action_dim), device=self._device)
-        commands = torch.full((cfg.samples,), self._command_ids[command], dtype=torch.int64, device=self._device)
-        xy = self._model.sample(context, noise, commands, steps=cfg.steps).to("cpu", torch.float32).numpy()  # (K, H, 2)
+        commands = torch.full((self._config.samples,), self._command_ids[command], dtype=torch.int64, device=self._inputs)
+        xy = self._model.sample(held.context, self._noise(window), commands, steps=self._config.steps).to("cpu", torch.float32).numpy()  # (K, H, 2)
         timer.lap("denoise")
-        plan = self._select(window, command, xy, timer)
-        if not plan.violations:
-            self._previous = plan
-        return plan
+        return self._select(held.frames, command, xy, timer)
 
-    def _select(self, window: Window, command: Command, xy: np.ndarray, timer: StageTimer) -> Plan:
-        newest, spec, cfg, previous = window.newest, self._model.spec, self._config, self._previous
+    @torch.inference_mode()
+    def prepare(self) -> tuple[tuple[str, float], ...]:
+        """Work ahead for the next frame, after a plan was passed on; left undone, it is done in `step`. Returns its stage time, nothing if there was none."""
+        if self._config.context == "exact":
+            return ()
+        timer = StageTimer(self._clock)
+        if self._contexts.prepare():
+            timer.lap("prepare")
+        return timer.stage_ms
+
+    @torch.inference_mode()
+    def step_many(self, windows: Sequence[Window], commands: Sequence[Command]) -> list[Plan]:
+        """The plans that `step` gives one after the other, up to rounding: windows of one length go through the network together.
+
+        For work offline. Every context is computed whole and none is kept; memory grows with the number of windows. Raises ConfigError when streaming.
+        """
+        if self._config.context == "streaming":
+            raise ConfigError("many windows at once: got context 'streaming', expected 'exact'")
+        self._contexts.reset()
+        timer = StageTimer(self._clock)
+        drawn: dict[int, np.ndarray] = {}
+        for length in sorted({len(w.frames) for w in windows}):
+            chosen = [i for i, w in enumerate(windows) if len(w.frames) == length]
+            context = self._model.context(torch.cat([stacked_tokens(windows[i].frames, self._inputs) for i in chosen]))
+            noise = torch.stack([self._noise(windows[i]) for i in chosen])  # (B, K, H, 2)
+            codes = torch.tensor([[self._command_ids[commands[i]]] for i in chosen], dtype=torch.int64, device=self._inputs).expand(noise.shape[:2])
+            xy = self._model.sample(context, noise, codes, steps=self._config.steps).to("cpu", torch.float32).numpy()
+            drawn |= dict(zip(chosen, xy, strict=True))
+        timer.lap("network")
+        shared = tuple((stage, ms / max(1, len(windows))) for stage, ms in timer.stage_ms)
+        plans = []
+        for i, (window, command) in enumerate(zip(windows, commands, strict=True)):
+            self._follow_epoch(window)
+            plan = self._select(window.frames, command, drawn[i], StageTimer(self._clock))
+            plans.append(replace(plan, stage_ms=(*shared, *plan.stage_ms)))
+        return plans
+
+    def _follow_epoch(self, window: Window) -> None:
+        if self._previous is not None and self._previous.epoch != window.newest.epoch:
+            self.reset()
+
+    def _noise(self, window: Window) -> torch.Tensor:
+        """(K, H, 2), of the seed and the newest frame's stamp."""
+        action = self._model.spec.action
+        return plan_noise(self._config.seed, window.newest.stamp_ns, (self._config.samples, action.horizon, action.action_dim), device=self._inputs)
+
+    def _select(self, frames: tuple[TokenFrame, ...], command: Command, xy: np.ndarray, timer: StageTimer) -> Plan:
+        """`frames`: those of the context, oldest first."""
+        newest, spec, cfg, previous = frames[-1], self._model.spec, self._config, self._previous
         speed_mps = float(newest.pose.linear_mps[0])
         expected = expected_waypoints(previous, newest.pose, spec.waypoint_dt_s) if previous is not None else None
         violations = [validate(sample, spec.waypoint_dt_s, speed_mps, cfg.limits, expected) for sample in xy]
@@ -208,7 +269,7 @@ class Planner:
             valid=np.array([not v for v in violations]),
         )
         timer.lap("select")
-        return Plan(
+        plan = Plan(
             stamp_ns=newest.stamp_ns,
             epoch=newest.epoch,
             model_id=self._model_id,
@@ -217,59 +278,47 @@ class Planner:
             dt_s=spec.waypoint_dt_s,
             selection=selection,
             violations=violations[selection.index],
-            context_stamps_ns=tuple(f.stamp_ns for f in window.frames),
+            context_stamps_ns=tuple(f.stamp_ns for f in frames),
             pose=newest.pose,
-            canonical=all(f.canonical for f in window.frames),
+            canonical=all(f.canonical for f in frames),
             stage_ms=timer.stage_ms,
         )
-
-    def _context(self, window: Window) -> Context:
-        """The window's context: the longest kept one that it continues, extended by the missing frames, else computed whole."""
-        key = _ContextKey.of(window)
-        best = max((item for item in self._contexts if key.continues(item[0])), key=lambda item: len(item[0].stamps_ns), default=None)
-        have = 0 if best is None else len(best[0].stamps_ns)
-        if best is not None and have == len(window.frames):
-            return best[1]
-        # a full context cannot grow: drop it before the next one is made, not after, so that two never exist at once
-        self._contexts = [item for item in self._contexts if len(item[0].stamps_ns) < self._model.spec.video.frames]
-        stacked = np.stack([f.tokens.astype(np.int64) for f in window.frames[have:]])
-        tokens = rearrange(torch.from_numpy(stacked).to(self._device), "t h w -> 1 t h w")
-        context = self._model.context(tokens) if best is None else self._model.extend(best[1], tokens)
-        if best is not None:
-            self._contexts = [item for item in self._contexts if item is not best]
-        self._contexts = [*self._contexts, (key, context)][-self._config.max_contexts :]
-        return context
+        if not plan.violations:
+            self._previous = plan
+        return plan
 
     def warm_up(self, runs: int = 2) -> None:
-        """Plan from blank frames, so that the first real plan is not the slow one. Leaves no trace in the state."""
+        """Plan from blank frames, so that the first real plan is not the slow one. Leaves no trace in the state.
+
+        On a GPU the fast path records a graph for each length of context that a drive comes by: from the first frame until the window has slid a full turn.
+        """
         spec = self._model.spec
+        full = spec.video.frames
         pose = EgoPose(
             stamp_ns=0, odom_frame_id="", T_odom_ego=np.eye(4), linear_mps=np.zeros(3), angular_radps=np.zeros(3), quality=PoseQuality.UNKNOWN
         )
         blank = np.zeros((spec.video.grid_h, spec.video.grid_w), np.uint16)
-        frames = tuple(
-            TokenFrame(
-                stamp_ns=i, epoch=-1, camera_frame_id="", tokens=blank, codebook_size=1, tokenizer_id="", camera_id="", canonical=True, coverage=1.0, pose=pose
-            )
-            for i in range(spec.video.frames)
-        )
-        for _ in range(runs):
-            self.reset()
-            self.step(Window(frames=frames, slot_error_s=(0.0,) * len(frames)), Command.STRAIGHT)
+        recorded = self._on_gpu and isinstance(self._model, FastVaVAM)
+        phases = self._config.max_contexts if recorded else 1
+        ends = range(1, 3 * full + 1) if recorded else range(full, full + runs)
         self.reset()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _ContextKey:
-    """Which frames a context was made from."""
-
-    epoch: int
-    stamps_ns: tuple[int, ...]
-
-    @classmethod
-    def of(cls, window: Window) -> _ContextKey:
-        return cls(epoch=window.newest.epoch, stamps_ns=tuple(f.stamp_ns for f in window.frames))
-
-    def continues(self, other: _ContextKey) -> bool:
-        """This window begins with all of the other's frames."""
-        return self.epoch == other.epoch and self.stamps_ns[: len(other.stamps_ns)] == other.stamps_ns
+        for end in ends:
+            for phase in range(phases):
+                frames = tuple(
+                    TokenFrame(
+                        stamp_ns=i * phases + phase,
+                        epoch=-1,
+                        camera_frame_id="",
+                        tokens=blank,
+                        codebook_size=1,
+                        tokenizer_id="",
+                        camera_id="",
+                        canonical=True,
+                        coverage=1.0,
+                        pose=pose,
+                    )
+                    for i in range(max(0, end - full), end)
+                )
+                self.step(Window(frames=frames, slot_error_s=(0.0,) * len(frames)), Command.STRAIGHT)
+                self.prepare()
+        self.reset()

@@ -191,7 +191,8 @@ def markdown() -> str:
 _VALUES = (
     "- input: per topic `<topic>.count`, `.rate_hz`, `.last_stamp`, `.offset_to_image_s`, `.empty_stamps`;",
     "  odometry and token ring outcomes (accepted, duplicates, out of order, resets).",
-    "- model: `model_id`, `device`, `dtype`, lifecycle `state`, `coverage`, camera id, mount source; on a GPU allocated, reserved and peak memory.",
+    "- model: `model_id`, `device`, `dtype`, lifecycle `state`, `coverage`, camera id, mount source, "
+    "`kv_buffers_mib` (keys and values of contexts); on a GPU allocated, reserved and peak memory.",
     "- timing: `<stage>.p50_ms`, `.p95_ms`, `.max_ms` over the last `timing_window` runs; `latency` = now − image stamp when the plan is published;",
     "  per thread submitted, skipped, done, failed, discarded.",
     "- output: plans, invalid plans, paths published, age of the plan, context frames, command and why, selection reason, spread.",

@@ -103,6 +103,13 @@ _PLANNER = (
     Row(name="selection", default=_plan.selection, choices=("continuity", "medoid", "first"), description="How one of the K trajectories is chosen."),
     Row(name="max_contexts", default=_plan.max_contexts, low=1, high=16,
         description="Growing contexts kept; one per phase when planning faster than the model's frame grid."),
+    Row(name="inference", default=_plan.inference, choices=("fast", "plain"),
+        description="How the network is run. `fast`: buffers that stay and, on a GPU, CUDA graphs. `plain`: the readable form. Equal up to rounding."),
+    Row(name="context", default=_plan.context, choices=("exact", "streaming"),
+        description="`exact`: plan from the whole window, computed anew once it slides. `streaming`: from its newest frames, half to all of them by "
+        "turns, at the work of two frames per plan."),
+    Row(name="streaming_keep_frames", default=0, low=0, high=64,
+        description="Under `streaming`, frames that the shortest window has beside the newest; 0: half of the model's. More: longer windows, more work."),
     Row(name="warmup", default=_ring.warmup, choices=("shrink", "wait", "repeat"),
         description="Until the frame grid is full: plan on fewer frames, wait, or repeat the oldest."),
     Row(name="slot_tolerance_s", default=_ring.tolerance_s, low=0.0, high=0.25, unit="s",

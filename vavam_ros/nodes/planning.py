@@ -76,6 +76,9 @@ class Planning:
             selection=cast(Literal["medoid", "continuity", "first"], p.text("selection")),
             limits=Limits(**{name: p.number(f"limits.{name}") for name in LIMIT_NAMES}),
             max_contexts=p.integer("max_contexts"),
+            inference=cast(Literal["fast", "plain"], p.text("inference")),
+            context=cast(Literal["exact", "streaming"], p.text("context")),
+            keep_frames=p.integer("streaming_keep_frames") or None,
         )
         self._planner = Planner(
             loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=loaded.device, clock=loaded.clock
@@ -191,6 +194,8 @@ class Planning:
                 self._publish(plan, job.window)
         if self._on_plan is not None and is_current():
             self._on_plan(plan)
+        for stage, ms in planner.prepare():
+            node.timings.add(stage, ms)
 
     def _publish(self, plan: Plan, window: Window) -> None:
         node, board, p = self._node, self._node.board, self._node.parameters
@@ -274,6 +279,8 @@ class Planning:
         if odometry is None or scheduler is None:
             return
         board.put("output", plans=self.plans, invalid_plans=self.invalid_plans, paths=self.paths)
+        if self._planner is not None and (held := self._planner.buffer_bytes) is not None:
+            board.put("model", kv_buffers_mib=held / 2**20)
         board.put("output", plan_age_s=(node.now_ns - plan.stamp_ns) / NS_PER_S if plan is not None else "none")
         board.put_all("input", {f"frames {outcome.value}": n for outcome, n in scheduler.ring.counters.items() if n})
         limit_s, latency_ms = p.number("max_plan_age_s"), node.timings.quantile("latency", 0.95)

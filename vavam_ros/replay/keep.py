@@ -10,7 +10,7 @@ from vavam_ros.core.artifact.model_card import ModelCard
 from vavam_ros.core.camera.view import ViewTransform
 from vavam_ros.core.contracts import U8, Plan
 from vavam_ros.replay.inputs import BagInputs
-from vavam_ros.replay.runner import Runner, Step
+from vavam_ros.replay.runner import Step
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -37,8 +37,9 @@ class KeptFrames:
         share = (np.arange(count) + 0.4) / count
         return cls([int(start_ns + s * (end_ns - start_ns)) for s in share])
 
-    def offer(self, step: Step, plan_index: int, picture: U8 | None, model_image: U8 | None, view: ViewTransform) -> None:
+    def offer(self, step: Step, plan_index: int) -> None:
         """Keep this one if its moment has come."""
+        picture, model_image, view = step.picture, step.model_image, step.view
         if not self.moments_ns or step.log_ns < self.moments_ns[0] or picture is None or model_image is None or step.plan is None:
             return
         while self.moments_ns and self.moments_ns[0] <= step.log_ns:
@@ -58,7 +59,7 @@ class StepLog:
     camera_ids: set[str] = field(default_factory=set)
     coverage: float | None = None
 
-    def take(self, step: Step, runner: Runner, model_image: U8 | None) -> None:
+    def take(self, step: Step) -> None:
         """Remember one step."""
         self.canonical &= step.frame.canonical
         self.camera_ids.add(step.frame.camera_id)
@@ -66,7 +67,7 @@ class StepLog:
         for stage, ms in (*step.encode_ms, *(step.plan.stage_ms if step.plan else ())):
             self.stage_ms.setdefault(stage, []).append(ms)
         if step.plan is not None:
-            self.kept.offer(step, len(self.plans), runner.last_picture, model_image, runner.view)
+            self.kept.offer(step, len(self.plans))
             self.plans.append(step.plan)
 
     def warnings(self, card: ModelCard, inputs: BagInputs) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -56,6 +56,7 @@ class RunConfig:
     rear_axle_x_m: float = 0.0
     frozen_after: int = 5
     frozen_min_speed_mps: float = 0.5
+    batch: int = 1  # plans made at once: the same up to rounding, the network's work shared, memory in proportion
     odometry: OdometryConfig = field(default_factory=OdometryConfig)
 
 
@@ -67,8 +68,11 @@ class Step:
     frame: TokenFrame
     plan: Plan | None
     waiting: Waiting | None
-    encode_ms: tuple[tuple[str, float], ...]
+    encode_ms: tuple[tuple[str, float], ...]  # the stages beside the plan's own: of the picture, and what was prepared for the next plan
     command_reason: str
+    picture: U8 | None  # (h, w, 3) as recorded
+    model_image: U8 | None  # (H, W, 3) as the model sees it
+    view: ViewTransform
 
 
 @dataclass(slots=True)
@@ -94,7 +98,8 @@ class Runner:
         self._commands = CommandSource(config.command_mode, config.fixed_command, config.command_timeout_s)
         self._pending: deque[BagMessage] = deque()
         self._newest_picture_ns = 0
-        self.last_picture: U8 | None = None  # (h, w, 3) of the newest step, as recorded
+        self._held: list[Step] = []  # with `batch`: steps up to those whose plans are made together
+        self._due: list[tuple[int, Window, Command]] = []  # which of them get a plan
 
     def steps(self, progress: Callable[[int], object] = lambda n: None) -> Iterator[Step]:
         """Run. `progress` is called with 1 for every message read.
@@ -116,9 +121,10 @@ class Runner:
                 self._take_camera_info(message)
             else:
                 self._take_command(message)
-            yield from self._encode_pending(log_ns)
+            yield from self._planned(self._encode_pending(log_ns))
             progress(1)
-        yield from self._encode_pending(log_ns, at_end=True)
+        yield from self._planned(self._encode_pending(log_ns, at_end=True))
+        yield from self._plan_held()
 
     # --- input ----------------------------------------------------------------------------------------------------------------------
 
@@ -215,25 +221,46 @@ class Runner:
             self.tally.add(self.tally.skipped, str(e))
             return None
         self.tally.tokenized += 1
-        self.last_picture = image.rgb
         due = self._parts.scheduler.push(frame)
-        plan, why = None, ""
+        why = ""
         if isinstance(due, Window):
             command, why = self._commands.at(stamp_ns, pose)
             self.tally.add(self.tally.command_reasons, f"{command.name} ({_kind(why)})")
-            plan = self._parts.planner.step(due, command)
-            self.tally.plans += 1
-            self.tally.plans_invalid += bool(plan.violations)
+            self._due.append((len(self._held), due, command))
         elif isinstance(due, Waiting):
             self.tally.add(self.tally.no_plan, due.reason.value)
         return Step(
             log_ns=message.log_ns,
             frame=frame,
-            plan=plan,
+            plan=None,
             waiting=due if isinstance(due, Waiting) else None,
             encode_ms=self._parts.encoder.stage_ms,
             command_reason=why,
+            picture=image.rgb,
+            model_image=self._parts.encoder.last_model_image,
+            view=self.view,
         )
+
+    def _planned(self, steps: Iterator[Step]) -> Iterator[Step]:
+        """The same steps with their plans, held back until a batch is full."""
+        for step in steps:
+            self._held.append(step)
+            if not self._due or len(self._due) >= self._config.batch:
+                yield from self._plan_held()
+
+    def _plan_held(self) -> Iterator[Step]:
+        planner, held, due = self._parts.planner, self._held, self._due
+        self._held, self._due = [], []
+        if self._config.batch == 1:
+            plans = [planner.step(window, command) for _, window, command in due]
+        else:
+            plans = planner.step_many([window for _, window, _ in due], [command for *_, command in due]) if due else []
+        ahead = planner.prepare() if due else ()
+        for (i, *_), plan in zip(due, plans, strict=True):
+            held[i] = replace(held[i], plan=plan, encode_ms=(*held[i].encode_ms, *ahead))
+            self.tally.plans += 1
+            self.tally.plans_invalid += bool(plan.violations)
+        yield from held
 
     @property
     def view(self) -> ViewTransform:

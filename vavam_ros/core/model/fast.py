@@ -57,15 +57,16 @@ class _Recording:
 
     def __init__(self, body: Callable[..., Tensor | None], inputs: Sequence[Tensor], device: torch.device, pool: Any) -> None:
         self._inputs = [x.to(device, copy=True) for x in inputs]
-        main = torch.cuda.current_stream(device)
-        side = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        side.wait_stream(main)
-        with torch.cuda.stream(side):  # libraries set themselves up, which must not be recorded
-            body(*self._inputs)
-        main.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):  # another thread may be using the device
-            self._output = body(*self._inputs)
+        with torch.cuda.device(device):
+            main = torch.cuda.current_stream()
+            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            side.wait_stream(main)
+            with torch.cuda.stream(side):  # libraries set themselves up, which must not be recorded
+                body(*self._inputs)
+            main.wait_stream(side)
+            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):  # another thread may be using the device
+                self._output = body(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor | None:
         for own, given in zip(self._inputs, inputs, strict=True):
@@ -247,12 +248,12 @@ class FastVaVAM:
 
     def _appended(self, context: FastContext, tokens: Tensor) -> FastContext:
         context = self._sole(context)
-        lease, n, m = context.lease, context.length, tokens.shape[1]
+        buffer, n, m = context.lease.buffer, context.length, tokens.shape[1]
         if n and m > 1:
             self._appended_mask(n, m)  # before anything is recorded
-        self._run(lease.buffer, ("append", n, m), lambda t: self._append(lease.buffer, n, t), tokens)
-        lease.used = n + m
-        return FastContext(lease=lease, length=n + m, tokens_per_frame=context.tokens_per_frame)
+        self._run(buffer, ("append", n, m), lambda t: self._append(buffer, n, t), tokens)
+        context.lease.used = n + m
+        return FastContext(lease=context.lease, length=n + m, tokens_per_frame=context.tokens_per_frame)
 
     def _append(self, buffer: _Buffer, n: int, tokens: Tensor) -> None:
         """Write keys and values of tokens (B, m) behind the n that are there."""
