@@ -1,6 +1,6 @@
 """All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md.
 
-    python -m bench [--only model|nodes] [--write]
+    python -m bench [--only model|inference|nodes] [--quick] [--write]
 
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
 """
@@ -17,14 +17,17 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "results" / "performance.md"
-BENCHES = {"model": "bench/bench_model.py", "nodes": "bench/bench_node_overhead.py"}
+BENCHES = {"model": "bench/bench_model.py", "inference": "bench/bench_inference.py", "nodes": "bench/bench_node_overhead.py"}
 
 
-def run(script: str) -> tuple[int, str]:
+HAVE_QUICK = {"inference"}
+
+
+def run(script: str, *arguments: str) -> tuple[int, str]:
     """One benchmark in a process of its own: exit status and what it printed, which is shown as it comes."""
-    print(f"== {script}", flush=True)
+    print(f"== {script}", *arguments, flush=True)
     printed = []
-    with subprocess.Popen([sys.executable, "-u", script], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-u", script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -55,11 +58,12 @@ def main() -> int:
     """Run; the exit status is the worst of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(BENCHES))
+    parser.add_argument("--quick", action="store_true", help=f"the short form of: {', '.join(sorted(HAVE_QUICK))}")
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}")
     args = parser.parse_args()
     worst = 0
     for name in [args.only] if args.only else list(BENCHES):
-        status, text = run(BENCHES[name])
+        status, text = run(BENCHES[name], *(["--quick"] if args.quick and name in HAVE_QUICK else []))
         worst = max(worst, status)
         if args.write and text.strip():
             PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")

@@ -1,0 +1,228 @@
+"""The fast path against the plain specification and against the strongest simple version, as ratios of one run; random weights.
+
+    python bench/bench_inference.py [--quick] [--sizes small S] [--threads N] [--device cpu] [--compile] [--out bench.json]
+
+*specification*: the model as its description reads, written below: attention under a boolean mask, all of the last layer, a context for each sample, keys
+and values concatenated in each layer and step, conditioning computed in each step. Its samples share nothing, so K of them take K times one; one is timed.
+*simple*: core/model/network.py: one context for all samples, causal attention without a mask. `--compile`: its two networks by torch.compile.
+*fast*: core/model/fast.py. Sides run in turn and all give the same trajectories, which is checked first.
+
+bf16 is timed where the processor has AMX, or on a GPU. Shape letters as in core/model/network.py.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from einops import rearrange
+from torch import Tensor
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from vavam_ros.core.model.fast import FastVaVAM
+from vavam_ros.core.model.network import Block, VaVAM, init_weights, norm
+from vavam_ros.core.model.streaming import Chunk, StreamSchedule, append_flops
+from vavam_ros.core.spec import PRESETS, ModelSpec
+
+SAMPLES = (1, 5, 16)
+REPEATS = {"small": 5, "S": 1, "B": 1, "L": 1}
+Clock = Callable[[], float]
+
+
+class Specification:
+    """One sample of VaVAM as described: nothing shared, nothing kept but keys and values."""
+
+    def __init__(self, model: VaVAM) -> None:
+        self._m = model
+        self._video = [b for b in model.video.blocks if isinstance(b, Block)]
+        self._action = [b for b in model.action.blocks if isinstance(b, Block)]
+
+    def context(self, tokens: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """Keys and values of each layer; the mask is made in each call, the last layer runs to its end."""
+        video = self._m.video
+        x = video.embed(rearrange(tokens, "b t h w -> b (t h w)"))
+        n = x.shape[1]
+        mask = torch.ones(n, n, dtype=torch.bool, device=x.device).tril()
+        kept = []
+        for block in self._video:
+            q, k, v = block.attention.project(norm(x))
+            out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=video.scale)
+            x = block.finish(x, rearrange(out, "b a n d -> b n (a d)"))
+            kept.append((k, v))
+        return kept
+
+    def sample(self, context: list[tuple[Tensor, Tensor]], noise: Tensor, command: Tensor) -> Tensor:
+        """noise (1, H, 2) → metres."""
+        action, flow, x = self._m.action, self._m.spec.flow, noise
+        mask = torch.ones(noise.shape[1], context[0][0].shape[2] + noise.shape[1], dtype=torch.bool, device=noise.device)
+        for i in range(flow.steps):
+            t = torch.full((1, 1), i / flow.steps, device=x.device)
+            h = action.encoder(x[:, None], t, command.view(1, 1))[:, 0]
+            for block, (k, v) in zip(self._action, context, strict=True):
+                q, own_k, own_v = block.attention.project(norm(h))
+                keys, values = torch.cat([k, own_k], dim=2), torch.cat([v, own_v], dim=2)
+                out = F.scaled_dot_product_attention(q, keys, values, attn_mask=mask, scale=action.scale)
+                h = block.finish(h, rearrange(out, "b a n d -> b n (a d)"))
+            x = x + (action.readout(norm(h)) / action.spec.readout_divisor).float() / flow.steps
+        return x * flow.action_scale_m
+
+
+def build(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> VaVAM:
+    """A random model."""
+    model = VaVAM(spec, device="cpu")
+    init_weights(model, torch.Generator("cpu").manual_seed(0), zero_query=False, readout_std=0.02)
+    return model.to(device, dtype)
+
+
+def timed_s(sides: dict[str, Callable[[], object]], repeats: int, clock: Clock, warm_up: bool) -> dict[str, float]:
+    """Median seconds of each side, run in turn."""
+    times: dict[str, list[float]] = {name: [] for name in sides}
+    for i in range(repeats + warm_up):
+        for name, run in sides.items():
+            start = clock()
+            run()
+            if i >= warm_up:
+                times[name].append(clock() - start)
+    return {name: statistics.median(t) for name, t in times.items()}
+
+
+def matrix_rate(rows: int, width: int, device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
+    """FLOP/s of the largest product of a layer: (rows, d) by (d, 4 d)."""
+    a, b = torch.randn(rows, width, device=device).to(dtype), torch.randn(width, 4 * width, device=device).to(dtype)
+    repeats = 3
+    best = min(timed_s({"mm": lambda: a @ b}, 1, clock, True)["mm"] for _ in range(repeats))
+    return 8 * rows * width * width / best
+
+
+def streaming_ticks_s(fast: FastVaVAM, tokens: Tensor, clock: Clock) -> list[float]:
+    """Seconds of the ticks of one turn in the steady state."""
+    v = fast.spec.video
+    s, schedule, flat = v.tokens_per_frame, StreamSchedule(v), tokens.flatten(1)
+    for _ in range(v.frames):
+        schedule.tick()
+    current, following = fast.context(tokens[:, : schedule.keep_frames]), None
+
+    def append(context: Any, chunk: Chunk) -> Any:
+        return fast.advance(context, flat[:, chunk.held : chunk.held + chunk.added])
+
+    took = []
+    for _ in range(v.frames - schedule.keep_frames):
+        tick = schedule.tick()
+        start = clock()
+        current = append(current, tick.append)
+        if tick.build is not None:
+            following = append(fast.empty_context() if following is None else following, tick.build)
+        took.append(clock() - start)
+    assert current.length == v.frames * s
+    return took
+
+
+def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, compiled: bool, clock: Clock) -> list[tuple[str, float, float]]:
+    """(what, a, b) of every ratio a / b."""
+    spec = PRESETS[size]
+    model = build(spec, device, dtype)
+    g, v, a = torch.Generator("cpu").manual_seed(1), spec.video, spec.action
+    host = torch.randint(v.vocabulary, (1, v.frames, v.grid_h, v.grid_w), generator=g)
+    noise, command = torch.randn(max(SAMPLES), a.horizon, 2, generator=g), torch.zeros(max(SAMPLES), dtype=torch.int64)
+    tokens, noise_d, command_d = host.to(device), noise.to(device), command.to(device)
+    fast, plain = FastVaVAM(model, samples=max(SAMPLES)), Specification(model)
+    slow_start = size == "small" or device.type == "cuda"  # elsewhere a pass takes so long that its start does not count
+    contexts: dict[str, Callable[[], Any]] = {
+        "specification": partial(plain.context, tokens),
+        "simple": partial(model.context, tokens),
+        "fast": partial(fast.context, host),
+    }
+    kept = {name: run() for name, run in contexts.items()}
+    one = plain.sample(kept["specification"], noise_d[:1], command_d[:1])
+    for name, other in (("simple", model.sample(kept["simple"], noise_d[:1], command_d[:1])), ("fast", fast.sample(kept["fast"], noise[:1], command[:1]))):
+        error = float((other - one).abs().max() / one.abs().max())
+        if error > (1e-4 if dtype == torch.float32 else 5e-2):
+            raise SystemExit(f"{size}: {name} differs from the specification by {error:.1e} of the largest value; nothing was timed")
+    if compiled:
+        model.video.advance = torch.compile(model.video.advance)  # type: ignore[method-assign]
+        model.action.forward = torch.compile(model.action.forward)  # type: ignore[method-assign]
+        model.sample(model.context(tokens), noise_d[:1], command_d[:1])
+    context = timed_s(contexts, repeats, clock, slow_start)
+    rows = [("context: specification / fast", context["specification"], context["fast"]), ("context: simple / fast", context["simple"], context["fast"])]
+    for k in SAMPLES:
+        sides: dict[str, Callable[[], object]] = {
+            "specification": partial(plain.sample, kept["specification"], noise_d[:1], command_d[:1]),
+            "simple": partial(model.sample, kept["simple"], noise_d[:k], command_d[:k]),
+            "fast": partial(fast.sample, kept["fast"], noise[:k], command[:k]),
+        }
+        denoise = timed_s(sides, 2 * repeats + 1, clock, True)
+        plan = {name: context[name] + denoise[name] for name in sides}
+        rows.append((f"denoise K={k}: simple / fast", denoise["simple"], denoise["fast"]))
+        rows.append((f"plan K={k}: specification (K times one) / fast", k * plan["specification"], plan["fast"]))
+        rows.append((f"plan K={k}: simple / fast", plan["simple"], plan["fast"]))
+    ticks, exact = [], []
+    for _ in range(repeats):
+        ticks.append(streaming_ticks_s(fast, host, clock))
+        exact.append(timed_s({"exact": contexts["fast"]}, 1, clock, False)["exact"])
+    turn = [statistics.median(t) for t in zip(*ticks, strict=True)]
+    rows.append(("streaming: exact context / median tick", statistics.median(exact), statistics.median(turn)))
+    rows.append(("streaming: worst / median tick", max(turn), statistics.median(turn)))
+    n = v.frames * v.tokens_per_frame
+    rate = matrix_rate(n, v.width, device, dtype, clock)
+    rows.append(("context, TFLOP/s: fast / one large matrix product", append_flops(v, 0, n) / context["fast"] / 1e12, rate / 1e12))
+    return rows
+
+
+def has_fast_bf16(device: torch.device) -> bool:
+    """A GPU, or a processor with AMX."""
+    cpu = Path("/proc/cpuinfo")
+    return device.type == "cuda" or (cpu.exists() and "amx_bf16" in cpu.read_text(encoding="utf-8"))
+
+
+@torch.inference_mode()
+def main() -> int:
+    """Print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the small model only, one repeat")
+    parser.add_argument("--sizes", nargs="+", default=["small", "S"], choices=sorted(PRESETS))
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--compile", action="store_true", help="torch.compile for the simple version (minutes, once)")
+    parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: with one thread, blind to what else runs")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    device = torch.device(args.device)
+
+    def clock() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return time.process_time() if args.clock == "cpu" else time.perf_counter()
+
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} threads"
+    print(f"random weights, {device}, {name}, clock {args.clock}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, compiled: {args.compile}")
+    found = []
+    for size in ["small"] if args.quick else args.sizes:
+        for dtype in [torch.float32, *([torch.bfloat16] if has_fast_bf16(device) else [])]:
+            repeats = 1 if args.quick else REPEATS[size]
+            title = f"{size}, {str(dtype).removeprefix('torch.')}"
+            print(f"{title + f', repeats {repeats}':52} {'a':>10} {'b':>10} {'a / b':>8}", flush=True)
+            for what, a, b in bench(size, device, dtype, repeats, args.compile, clock):
+                unit = 1.0 if "FLOP" in what else 1e3
+                print(f"  {what:50} {a * unit:10.2f} {b * unit:10.2f} {a / b:8.3f}", flush=True)
+                found.append({"size": size, "dtype": str(dtype), "what": what, "a": a, "b": b})
+    print("a and b in milliseconds unless named otherwise")
+    if args.out:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(found, indent=1) + "\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
