@@ -6,9 +6,9 @@ Each step leaves what it made in OUT and is skipped, or goes on where it was, wh
     2 tokenizer                                           runs/world/tokenizer.yaml
     3 drive    world record                               the expert's drives, with recoveries
     4 tokens   vavam-train data import                    drives → tokens with poses
-    5 pretrain, 6 action                                  runs/world/{pretrain,action}.yaml
-    7 export                                              OUT/model: what the nodes load
-    8 evaluate world evaluate --driver vavam_direct       (--evaluate)
+    5 action   vavam-train train                          runs/world/action.yaml: video model and action expert together
+    6 export                                              OUT/model: what the nodes load
+    7 evaluate world evaluate --driver vavam_direct       (--evaluate)
 
 Two environments are needed, .venv (world, ROS) and .venv-training: `make setup setup-training`.
 """
@@ -42,7 +42,7 @@ class Size:
 
 
 FULL = Size(looks=120, hours=10.0, steps={})
-FAST = Size(looks=6, hours=0.05, steps={"tokenizer": 60, "pretrain": 20, "action": 20})
+FAST = Size(looks=6, hours=0.05, steps={"tokenizer": 60, "action": 20})
 
 
 def main() -> int:
@@ -73,8 +73,7 @@ def main() -> int:
     tokens = ["--path", out / "drives", "--tokenizer", out / "tokenizer", "--out", out / "tokens", "--name", "world"]
     _do("tokens", [*_processes(args.workers), "data", "import", *tokens])
     data = [f"data.parts.0.path={out / 'tokens'}", f"tokenizer={out / 'tokenizer'}"]
-    _train("pretrain", args.workers, out, size, data)
-    _train("action", args.workers, out, size, [*data, f"start={out / 'pretrain'}"])
+    _train("action", args.workers, out, size, data)
     _do("export", [VAVAM_TRAIN, "export", "--run", out / "action", "--tokenizer", out / "tokenizer", "--out", out / "model", "--stored", "float16",
         "--command-rule", COMMAND_RULE])  # fmt: skip
     print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
