@@ -24,6 +24,9 @@ TAIL = 12  # lines of output that an error shows
 KEPT = 2000
 START_S = 120.0  # for loading the model on a busy machine
 SLOWEST = 15.0  # wall seconds a simulated second may take
+# A picture that is lost while the nodes find each other shifts how contexts are put together, and with that the last bits of plans, until a window of eight
+# pictures at 2 Hz has been renewed. The expert drives so long, and what was lost at the start is forgotten.
+PRIME_S = 5.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +50,7 @@ class LiveSystem:
             "config": self.config,
             "composed": str(self.composed).lower(),
             "auto_enable": "true",
+            "world_prime_s": str(PRIME_S),
             **self.arguments,
         }
         return [f"{name}:={value}" for name, value in given.items()]

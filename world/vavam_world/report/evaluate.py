@@ -27,6 +27,7 @@ from vavam_world.report.run import (
     Run,
     RunJob,
     check_drivers,
+    close_studio,
     direct_model,
     do_nothing,
     do_run,
@@ -105,8 +106,11 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
         for s in suites
         for i, scenario in enumerate(limited(s.scenarios, config.limit))
     ]
-    references = _references(jobs, suites, config)
-    runs = _runs(jobs, config)
+    try:
+        references = _references(jobs, suites, config)
+        runs = _runs(jobs, config)
+    finally:
+        close_studio()  # where the runs were driven in this process
     evaluation = _tables(drivers, hashes, [(job.folder, run) for job, run in zip(jobs, runs, strict=True)], references, config)
     write_json(config.out / "evaluation.json", _plain(evaluation, references))
     write_page(config.out / "index.html", evaluation)
