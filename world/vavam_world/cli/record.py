@@ -9,7 +9,7 @@ from typing import get_args
 from vavam_ros.core.planning.command import RULES
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
-from vavam_world.record.bag import COMMAND_RULE
+from vavam_world.drivers.loop import COMMAND_RULE
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
 

@@ -20,7 +20,7 @@ ImageFilter: TypeAlias = Callable[[int, U8], U8]
 OnTick: TypeAlias = Callable[[Simulation, DensePath | None, U8 | None], None]
 """Called before each step with the simulation, the path in use and the picture of this tick, if one was taken."""
 
-COMMAND_RULE = "reference"  # for drivers that name none (HasCommandRule)
+COMMAND_RULE = "reference"  # for drivers that name none (HasCommandRule), and of recordings
 WAITING_BRAKE = 0.3  # 2.4 m/s², while there was a path and none can be followed
 
 

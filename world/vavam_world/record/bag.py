@@ -15,6 +15,7 @@ from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.planning.command import CommandSource
 from vavam_ros.replay import messages
 from vavam_world.contracts import IMAGE_EVERY_TICKS, MAP_FRAME, U8, CameraSpec, EgoState, Route, Trace, Vehicle, WorldState
+from vavam_world.drivers.loop import COMMAND_RULE
 
 ROLE = "ego_vehicle"
 CAMERA_FRAME = f"{ROLE}/rgb_front"
@@ -26,7 +27,6 @@ ODOMETRY_TOPIC = f"{PREFIX}/odometry"
 ROUTE_TOPIC = f"{PREFIX}/waypoints"
 COMMAND_TOPIC = "/vavam/command"
 JPEG_QUALITY = 90
-COMMAND_RULE = "reference"
 
 
 class Eyes(Protocol):

@@ -21,7 +21,7 @@ from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_ros.core.planning.command import named_rule
 from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Scenario, Vehicle
 from vavam_world.drivers import make
-from vavam_world.drivers.loop import drive
+from vavam_world.drivers.loop import COMMAND_RULE, drive
 from vavam_world.record import bag
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
@@ -54,7 +54,7 @@ class RecordConfig:
     perturb: bool = False
     backend: Backend = "auto"
     image_hz: int = IMAGE_HZ
-    command_rule: str = bag.COMMAND_RULE
+    command_rule: str = COMMAND_RULE
 
     def __post_init__(self) -> None:
         if self.image_hz not in IMAGE_RATES_HZ:
@@ -69,7 +69,7 @@ class RecordConfig:
         """What decides what is in the bags; the rest may differ when a recording goes on."""
         content = {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
         content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
-        return content | ({"command_rule": self.command_rule} if self.command_rule != bag.COMMAND_RULE else {})
+        return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,7 +82,7 @@ class DriveJob:
     labels: bool
     backend: Backend
     image_hz: int = IMAGE_HZ
-    command_rule: str = bag.COMMAND_RULE
+    command_rule: str = COMMAND_RULE
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -28,7 +28,7 @@ from vavam_world.sim.simulation import Simulation
 Media: TypeAlias = Literal["all", "failures", "none"]
 MODEL_DRIVER = "vavam"  # a model, through the live nodes
 MODEL_DRIVERS = (MODEL_DRIVER, DIRECT)
-MODEL_HELP = f"model directory: {MODEL_DRIVER} drives through the live nodes, in lock-step; {DIRECT} by the same pipeline without them, many times as fast"
+MODEL_HELP = f"model directory: {MODEL_DRIVER} drives through the live nodes, in lock-step; {DIRECT} by the same pipeline without them"
 DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
 FORMAT = 1  # of the run files
 SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
