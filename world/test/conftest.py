@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from vavam_world.live import practice_model as made_by
 from vavam_world.live.practice_model import practice_artifact
+from vavam_world.render.renderer import Renderer
 
 from vavam_ros.core import model as core_model
+
+
+@pytest.fixture(scope="module", autouse=True)
+def renderers_closed() -> Iterator[None]:
+    """A process has one renderer: who leaves one open is named here, and not by the first that wants another."""
+    yield
+    left = Renderer._living
+    if left is not None:
+        left.close()
+    assert left is None, "a test of this module left its renderer open"
 
 
 @pytest.fixture(scope="session")

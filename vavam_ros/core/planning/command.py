@@ -75,12 +75,15 @@ def explain_route(xy_ego_m: F64, rule: CommandRule, speed_mps: float) -> tuple[C
     xy = np.asarray(xy_ego_m, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not np.isfinite(xy).all():
         raise InputError(f"route: got shape {xy.shape}{'' if xy.ndim != 2 else ' with values that are not finite'}, expected finite (N, 2)")
-    xy = xy[np.concatenate([[True], np.any(np.abs(np.diff(xy, axis=0)) > 1e-6, axis=1)])] if len(xy) else xy
+    if len(xy):
+        moved = np.abs(xy[1:] - xy[:-1]) > 1e-6
+        xy = xy[np.concatenate([[True], moved[:, 0] | moved[:, 1]])]
     if len(xy) < 2:
         return Command.STRAIGHT, f"route has {len(xy)} distinct points"
-    closed = arc_lengths(xy)[-1] > 20.0 and bool(np.linalg.norm(xy[-1] - xy[0]) < 2.0)
-    if closed:
+    total = arc_lengths(xy)
+    if total[-1] > 20.0 and bool(np.linalg.norm(xy[-1] - xy[0]) < 2.0):  # closed
         xy = np.vstack([xy, xy[1:]]) if np.allclose(xy[0], xy[-1]) else np.vstack([xy, xy])
+        total = arc_lengths(xy)
     arc, distance, direction = project_on_segments(xy, np.zeros(2))
     near = np.flatnonzero(distance <= distance.min() + 1.0)
     offset_m = float(distance.min())
@@ -89,7 +92,6 @@ def explain_route(xy_ego_m: F64, rule: CommandRule, speed_mps: float) -> tuple[C
     # Neighbouring segments of one pass differ little in direction: the nearest of those that run about as well decides.
     along = near[direction[near, 0] > direction[near, 0].max() - 0.3]
     best = int(along[np.argmin(np.round(distance[along], 6))])
-    total = arc_lengths(xy)
     here = float(arc[best])
     if total[-1] - here < 1e-3:
         return Command.STRAIGHT, "route ends behind the vehicle"

@@ -119,6 +119,7 @@ def fake_drive(job: DriveJob) -> Drive:
     if job.index == 1:
         raise RuntimeError("the disk is full")
     usable = job.index != 2
+    scenario = job.make_scenario()
     if usable:
         job.path.write_bytes(b"x" * (10 + job.index))
     return Drive(
@@ -131,8 +132,8 @@ def fake_drive(job: DriveJob) -> Drive:
         distance_m=50.0,
         finished="time" if usable else "collision",
         detail="",
-        seed=job.scenario.map.seed,
-        scenario=job.scenario.to_dict(),
+        seed=scenario.map.seed,
+        scenario=scenario.to_dict(),
     )
 
 

@@ -106,7 +106,7 @@ def bag_loop(model: Path, config: Config, folder: Path, domain: int) -> Outcome:
 def _bag(folder: Path) -> Path:
     made = folder / "loop.mcap"
     road = Scenario(name="loop", map=MapSpec(kind="straight", lanes=2), route=RouteSpec(length_m=200.0), time_limit_s=BAG_S)
-    record_drive(DriveJob(index=0, scenario=road, path=made, labels=False, backend="auto"))
+    record_drive(DriveJob(index=0, make_scenario=lambda: road, path=made, labels=False, backend="auto"))
     return made
 
 

@@ -8,9 +8,10 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from vavam_world.drivers.loop import COMMAND_RULE, drive
 from vavam_world.record import bag
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
-from vavam_world.report.run import studio, write_json
-from vavam_world.scenarios.drives import drive_scenario
+from vavam_world.report.run import close_studio, studio, write_json
+from vavam_world.scenarios.drives import check_drives, drive_scenario
 from vavam_world.sim.simulation import Simulation
 from vavam_world.workers import Failure, run_jobs
 
@@ -61,6 +62,7 @@ class RecordConfig:
             rates = ", ".join(map(str, IMAGE_RATES_HZ))
             raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
         named_rule(self.command_rule)
+        check_drives(self.seed, self.seconds, self.exclude)
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
@@ -74,10 +76,10 @@ class RecordConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriveJob:
-    """One drive to record."""
+    """One drive to record. Its scenario is made where it is driven: looking for a route needs the map, and so does driving it."""
 
     index: int
-    scenario: Scenario
+    make_scenario: Callable[[], Scenario]
     path: Path
     labels: bool
     backend: Backend
@@ -98,19 +100,20 @@ class Drive:
     distance_m: float
     finished: str
     detail: str
-    seed: int
-    scenario: dict[str, Any]
+    seed: int | None  # None where not even the scenario could be made
+    scenario: dict[str, Any] | None
 
 
 def record_drive(job: DriveJob) -> Drive:
     """Drive, then draw and write: in a worker process."""
+    scenario = job.make_scenario()
     driven: list[Simulation] = []
-    trace = drive(job.scenario, make("expert"), on_tick=lambda sim, *_: None if driven else driven.append(sim))
+    trace = drive(scenario, make("expert"), on_tick=lambda sim, *_: None if driven else driven.append(sim))
     usable = trace.finished in USABLE and len(trace.states) > 1
     pictures, digest, size = 0, "", 0
     if usable:
         sim = driven[0]
-        renderer = studio(sim.road_map, job.scenario.look, WORLD_CAMERA, job.backend)
+        renderer = studio(sim.road_map, scenario.look, WORLD_CAMERA, job.backend)
         every = round(1.0 / (job.image_hz * TICK_S))
         options: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every, "command_rule": job.command_rule}
         pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **options)
@@ -126,8 +129,8 @@ def record_drive(job: DriveJob) -> Drive:
         distance_m=round(sum(math.dist(a, b) for a, b in pairwise(way)), 1),
         finished=trace.finished,
         detail=trace.detail,
-        seed=job.scenario.map.seed,
-        scenario=job.scenario.to_dict(),
+        seed=scenario.map.seed,
+        scenario=scenario.to_dict(),
     )
 
 
@@ -156,7 +159,10 @@ def record(config: RecordConfig) -> dict[str, Any]:
     total = config.drives * config.seconds if config.drives else 3600.0 * config.hours
     lost = in_a_row = 0
     bar = tqdm(total=round(total), unit="s", desc="recorded", disable=None)
-    with closing(run_jobs(record_drive, _jobs(config, known), config.workers)) as results, bar:
+    with ExitStack() as open_until_the_end:
+        open_until_the_end.callback(close_studio)  # where the drives were drawn in this process
+        results = open_until_the_end.enter_context(closing(run_jobs(record_drive, _jobs(config, known), config.workers)))
+        open_until_the_end.enter_context(bar)
         bar.update(round(before))
         for job, result in results:
             if isinstance(result, Failure):
@@ -185,10 +191,10 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     index = 0
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
-            scenario = drive_scenario(config.seed, index, seconds=config.seconds, exclude=config.exclude, perturb=config.perturb)
+            scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, exclude=config.exclude, perturb=config.perturb)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
-            yield DriveJob(index=index, scenario=scenario, path=path, **options)
+            yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1
 
 
@@ -207,8 +213,8 @@ def _lost(job: DriveJob, failure: Failure) -> dict[str, Any]:
         distance_m=0.0,
         finished="error",
         detail=failure.reason,
-        seed=job.scenario.map.seed,
-        scenario=job.scenario.to_dict(),
+        seed=None,
+        scenario=None,
     )
     return asdict(nothing)
 

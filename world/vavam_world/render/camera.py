@@ -30,6 +30,11 @@ def check(spec: CameraSpec) -> CameraSpec:
     return spec
 
 
+def drawn_size(spec: CameraSpec, scale: float) -> tuple[int, int]:
+    """(width, height) that a picture is drawn with at `scale` times its size."""
+    return round(spec.width * scale), round(spec.height * scale)
+
+
 def mount_R(spec: CameraSpec) -> F64:
     """(3, 3) rotation that takes the camera body's axes (x forward, y left, z up) to the ego's: yaw, then pitch, then roll."""
     cr, sr = math.cos(spec.roll_rad), math.sin(spec.roll_rad)

@@ -89,7 +89,7 @@ class Target:
         return memory.reshape(self.height, self.width, 4)[::-1]
 
 
-def make_lens(spec: CameraSpec, backend: str, scale: int) -> Any:
+def make_lens(spec: CameraSpec, backend: str, scale: float) -> Any:
     """The lens of any pinhole intrinsics, drawn at `scale` times its size: the film is the picture on the plane one focal length away, moved
     by the principal point, and against what the backend's rounding of corners moves."""
     dx, dy = (shift / scale for shift in ROUNDING_PX[backend])

@@ -115,12 +115,12 @@ def _tree(prop: Prop, textures: str, rng: np.random.Generator) -> Mesh:
     else:
         parts = [rod(0.05 + 0.028 * h, 0.0, 0.55 * h, bark, sides=6, top=0.02 * h)]
         crown = 0.62 * h
-        parts.append(blob((0.0, 0.0, crown), (r * 0.86, r * 0.86, 0.36 * h), leaf, tint, rng=rng, rough=0.13, rings=5, sides=8))
+        parts.append(blob((0.0, 0.0, crown), (r * 0.86, r * 0.86, 0.36 * h), leaf, tint, rng=rng, rough=0.13, rings=4, sides=7))
         for angle in rng.uniform(0.0, 2.0 * math.pi) + np.arange(3) * 2.1:
             at = (0.48 * r * math.cos(angle), 0.48 * r * math.sin(angle), crown + rng.uniform(-0.16, 0.12) * h)
             size = r * rng.uniform(0.48, 0.66)
             shade = rng.uniform(0.82, 1.0)
-            parts.append(blob(at, (size, size, size * 0.9), leaf, (tint[0] * shade, tint[1] * shade, tint[2] * shade), rng=rng, rough=0.15, rings=4, sides=6))
+            parts.append(blob(at, (size, size, size * 0.9), leaf, (tint[0] * shade, tint[1] * shade, tint[2] * shade), rng=rng, rough=0.15, rings=3, sides=6))
     return merge(parts).labelled("vegetation")
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import Intruder, LookSpec, MapKind, MapSpec, Perturbation, RouteSpec, Scenario, TrafficSpec, WorldError
 from vavam_world.roads import build_map, plan_route
-from vavam_world.scenarios.families import HELD_OUT, allowed
+from vavam_world.scenarios.families import HELD_OUT, Allowed, allowed
 
 FIRST_SEED = 50_000_000  # beyond all suites; each --seed owns the next 100 000
 SEEDS_EACH = 100_000
@@ -20,11 +20,16 @@ INTRUDERS = 0.45  # share of drives on straight and curved roads in which one ge
 AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has stopped behind a standing vehicle learns nothing more
 
 
-def drive_scenario(seed: int, index: int, *, seconds: float, exclude: Collection[str] = HELD_OUT, perturb: bool = False) -> Scenario:
-    """Drive `index` of a recording: at most `seconds` long. Raises ConfigError where families or numbers cannot be meant."""
+def check_drives(seed: int, seconds: float, exclude: Collection[str], index: int = 0) -> Allowed:
+    """The families that such drives have. Raises ConfigError where they or the numbers cannot be meant."""
     if not (0 <= index < SEEDS_EACH and seed >= 0 and seconds >= 5.0):
         raise ConfigError(f"recording: got seed {seed}, drive {index}, {seconds:g} s, expected 0 or more, below {SEEDS_EACH}, and 5 s or more")
-    free = allowed(exclude)
+    return allowed(exclude)
+
+
+def drive_scenario(seed: int, index: int, *, seconds: float, exclude: Collection[str] = HELD_OUT, perturb: bool = False) -> Scenario:
+    """Drive `index` of a recording: at most `seconds` long. Raises ConfigError where families or numbers cannot be meant."""
+    free = check_drives(seed, seconds, exclude, index)
     number = FIRST_SEED + SEEDS_EACH * seed + index
     rng = np.random.default_rng(number)
 
