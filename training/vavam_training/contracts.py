@@ -139,10 +139,11 @@ class Batch:
     command: Tensor | None = None  # int64 (B, T)
     images: Tensor | None = None  # float32 (B, 3, H, W) in [-1, 1]: stage 0 only, tokens are then empty (B, 0, 0, 0)
     weight: Tensor | None = None  # float32 (B, 1, H, W): how much a pixel counts; None: all alike
+    classes: Tensor | None = None  # int64 (B, H, W): semantic class of each pixel, where the pictures were kept with them and somebody asks
 
     def to(self, device: torch.device | str) -> Batch:
         """The same on another device, copied without waiting where it can."""
-        names = ("tokens", "source", "positions_m", "command", "images", "weight")
+        names = ("tokens", "source", "positions_m", "command", "images", "weight", "classes")
         return Batch(**{name: value.to(device, non_blocking=True) for name in names if (value := getattr(self, name)) is not None})
 
 

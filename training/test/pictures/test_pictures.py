@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -115,6 +116,8 @@ def test_pixels_count_by_their_class(tmp_path: Path, make_bag: Bag) -> None:
     assert batch.weight is not None
     assert batch.weight.shape == (3, 1, *kept.image_hw)
     assert sorted(float(w.max()) for w in batch.weight) == [1.0, 2.0, 5.0]
+    assert batch.classes is not None
+    assert torch.equal(torch.tensor([1.0, 5.0, 2.0])[batch.classes], batch.weight[:, 0])
     with pytest.raises(DataError, match=r"got 2 of them, but the pictures have class 2"):
         PictureSamples([kept], 0, class_weights=(1.0, 5.0)).batch(range(3))
     assert main([*command, "--image-hw", "32", "64", "--option", "label_topic=/classes/image", "--out", str(tmp_path / "small")]) == 2  # they cannot be warped
@@ -122,6 +125,26 @@ def test_pixels_count_by_their_class(tmp_path: Path, make_bag: Bag) -> None:
     assert main([*command, "--out", str(tmp_path / "plain")]) == 0
     with pytest.raises(DataError, match="from a source with classes"):
         PictureSamples([PictureStore.open(tmp_path / "plain")], 0, class_weights=(1.0,)).batch(range(2))
+
+
+def test_codes_tell_classes_apart(tmp_path: Path, make_bag: Bag) -> None:
+    (tmp_path / "bags").mkdir()
+    make_bag(tmp_path / "bags" / "drive.mcap", pictures=3, label_topic=True)
+    command = ["data", "pictures", "--path", str(tmp_path / "bags"), "--camera", "world_front", "--rear-axle-x", "-1.4"]
+    assert main([*command, "--option", "label_topic=/classes/image", "--out", str(tmp_path / "p")]) == 0
+    loop = {"steps": 60, "batch_size": 1, "workers": 0, "log_every": 1, "players": {"generator": {"schedule": {"lr": 3e-3, "total_steps": 60}}}}
+    data = {"pictures": [str(tmp_path / "p")], "class_weights": [1.0, 1.0, 1.0]}
+    options = {"l1": 1.0, "semantic": 1.0, "classes": 3}
+    content = {"stage": "tokenizer", "out": str(tmp_path / "run"), "model": TINY, "options": options, "data": data, "loop": loop}
+    recipe = tmp_path / "tokenizer.yaml"
+    recipe.write_text(yaml.safe_dump(content))
+    assert main(["train", str(recipe)]) == 0
+    course = [m["semantic"] for m in read_metrics(tmp_path / "run")]
+    assert course[0] == pytest.approx(math.log(3), rel=1e-3)  # nothing is known yet
+    assert min(course[-5:]) < 0.8 * course[0]
+    assert not any("class_head" in name for name in load_tokenizer_dir(tmp_path / "run").state_dict())
+    assert main(["train", str(recipe), "--out", str(tmp_path / "two"), "--set", "options.classes=2"]) == 2
+    assert main(["train", str(recipe), "--out", str(tmp_path / "none"), "--set", "data.class_weights=[]"]) == 2
 
 
 def test_weights_of_pixels_weigh_their_errors() -> None:

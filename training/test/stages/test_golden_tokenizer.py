@@ -111,7 +111,7 @@ def test_the_discriminator_and_the_adversarial_losses(arrays: dict[str, Tensor],
     close(critic(images), arrays["gan.logits_real_eval"], 2e-5)
     critic.train()
     stage, _ = stage_and_net(0.0)
-    made, _, total = stage._generator(net, images, None, True, False)
+    made, _, total = stage._generator(net, images, batch(images), True, False)
     close(made, arrays["gan.decoded_train"], 2e-5)
     fake = critic(made)
     close(fake, arrays["gan.logits_fake_gen"], 2e-4)

@@ -69,15 +69,16 @@ class PictureSamples:
             raise ConfigError(f"pictures: whole_from {self._whole_from} lies within a batch; choose a multiple of the batch")
         found = [self._picture(k) for k in ks]
         images = torch.from_numpy(np.stack([picture for picture, _ in found])).permute(0, 3, 1, 2)
-        weights = [weight for _, weight in found if weight is not None]
+        classes = np.stack([c for _, c in found if c is not None]) if len(self._class_weights) else None
         return Batch(
             tokens=torch.zeros((len(ks), 0, 0, 0), dtype=torch.int64),
             source=torch.zeros(len(ks), dtype=torch.int64),
             images=images.float() / 127.5 - 1.0,
-            weight=torch.from_numpy(np.stack(weights))[:, None] if weights else None,
+            weight=None if classes is None else torch.from_numpy(self._weight(classes))[:, None],
+            classes=None if classes is None else torch.from_numpy(classes).long(),
         )
 
-    def _picture(self, k: int) -> tuple[U8, F32 | None]:
+    def _picture(self, k: int) -> tuple[U8, U8 | None]:
         epoch, at = divmod(k, len(self))
         if self._order is None or self._order[0] != epoch:
             self._order = epoch, np.random.default_rng([self._seed, epoch]).permutation(len(self))
@@ -94,7 +95,7 @@ class PictureSamples:
             classes = None if classes is None else classes[top : top + self._crop[0], left : left + self._crop[1]]
         if self._mirror and rng.random() < 0.5:
             picture, classes = picture[:, ::-1], None if classes is None else classes[:, ::-1]
-        return np.ascontiguousarray(picture), None if classes is None else self._weight(classes)
+        return np.ascontiguousarray(picture), classes
 
     def _weight(self, classes: U8) -> F32:
         if int(classes.max()) >= len(self._class_weights):

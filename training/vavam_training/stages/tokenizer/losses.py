@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vavam_training.contracts import DataError
+
 ENTROPY_TEMPERATURE = 0.01
 EPS = 1e-5
 
@@ -75,6 +77,19 @@ def _edges(weight: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
     if weight is None:
         return None, None
     return torch.maximum(weight[..., 1:], weight[..., :-1]), torch.maximum(weight[..., 1:, :], weight[..., :-1, :])
+
+
+def semantic_loss(logits: Tensor, classes: Tensor | None, weight: Tensor | None = None) -> Tensor:
+    """Logits (B, C, H/2, W/2), classes (B, H, W) of the whole picture, weight (B, 1, H, W): cross-entropy in nats → scalar.
+
+    Raises DataError where the pictures were kept without classes, or have more of them than there are logits."""
+    if classes is None:
+        raise DataError("tokenizer stage: got semantic > 0 and pictures without classes, expected `world record --labels` and `data.class_weights`")
+    classes = classes[:, ::2, ::2]
+    if int(classes.max()) >= logits.shape[1]:
+        raise DataError(f"tokenizer stage: got class {int(classes.max())}, expected less than options.classes, {logits.shape[1]}")
+    error = F.cross_entropy(logits, classes, reduction="none")[:, None]
+    return weighted_mean(error, None if weight is None else weight[..., ::2, ::2])
 
 
 def hinge_generator(logits_fake: Tensor) -> Tensor:

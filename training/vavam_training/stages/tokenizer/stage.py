@@ -25,6 +25,7 @@ from vavam_training.stages.tokenizer.losses import (
     hinge_discriminator,
     hinge_generator,
     perplexity,
+    semantic_loss,
     weighted_mean,
 )
 
@@ -40,7 +41,8 @@ class TokenizerOptions:
 
     `quantize_from`: steps before it train the network without quantising; then the codes are placed on its latents by k-means, and from then on codes that are
     hardly used move, every `revive_every` steps (0: never), to latents that were seen. `discriminator_from`: step from which the GAN counts
-    (`discriminator_weight` 0: no GAN)."""
+    (`discriminator_weight` 0: no GAN). `semantic`: the codes have to tell `classes` semantic classes apart, too (pictures kept with classes), since
+    reconstruction alone spends its bits on walls and sky, and a vehicle far away is a handful of pixels."""
 
     mse: float = 1.0
     l1: float = 0.0
@@ -49,6 +51,8 @@ class TokenizerOptions:
     codebook: float = 1.0
     commitment: float = 0.25
     entropy: float = 0.0
+    semantic: float = 0.0
+    classes: int = 10
     discriminator_weight: float = 0.0
     discriminator_from: int = 20_000
     discriminator_width: int = 64
@@ -74,9 +78,29 @@ class TokenizerNet(nn.Module):
         super().__init__()
         self.vq = VQ16(spec, device=device)
         self.critic = PatchDiscriminator(options.discriminator_width, device=device) if options.discriminator_weight else None
+        self.class_head: nn.Conv2d | None = None
+        if options.semantic:  # on the decoder's features at half the size
+            width = spec.channels * spec.decoder_multipliers[1]
+            self.class_head = nn.Conv2d(width, options.classes, 3, 1, 1, device=device)
+            for parameter in self.class_head.parameters():
+                nn.init.zeros_(parameter)
         self.register_buffer("usage", torch.zeros(spec.codebook_size, device=device))
         self.register_buffer("pool", torch.zeros(POOL, spec.code_dim, device=device))
         self.register_buffer("filled", torch.zeros((), dtype=torch.int64, device=device))
+
+    def expand(self, quantized: Tensor) -> tuple[Tensor, Tensor | None]:
+        """(B, D, h, w) code vectors → pictures (B, 3, H, W), and class logits (B, classes, H/2, W/2) where there is a head for them."""
+        if self.class_head is None:
+            return self.vq.expand(quantized), None
+        kept: list[Tensor] = []
+        doubling = self.vq.decoder.conv_blocks[-2].upsample
+        assert isinstance(doubling, nn.Module)
+        hook = doubling.register_forward_pre_hook(lambda module, inputs: kept.append(inputs[0]))
+        try:
+            made = self.vq.expand(quantized)
+        finally:
+            hook.remove()
+        return made, self.class_head(kept[0])
 
     @torch.no_grad()
     def remember(self, latents: Tensor, codes: Tensor | None) -> None:
@@ -150,11 +174,10 @@ class TokenizerStage:
         return net.requires_grad_(True)
 
     def groups(self, module: nn.Module, player: str) -> list[ParamGroup]:
-        """Tokenizer or critic."""
+        """Tokenizer and its head for classes, or critic."""
         assert isinstance(module, TokenizerNet)
-        of = module.vq if player == "generator" else module.critic
-        assert of is not None
-        return [ParamGroup(name=player, parameters=tuple(of.parameters()))]
+        of = (module.vq, module.class_head) if player == "generator" else (module.critic,)
+        return [ParamGroup(name=player, parameters=tuple(p for net in of if net is not None for p in net.parameters()))]
 
     def loss(self, module: nn.Module, batch: Batch, generator: torch.Generator, player: str, step: int) -> LossTerms:
         """Of one player. Training moves the codebook's memory, looking at held-out pictures does not."""
@@ -166,7 +189,7 @@ class TokenizerStage:
         if learning and player == "generator":
             self._care(module, generator, step)
         images = batch.images.contiguous(memory_format=torch.channels_last)
-        made, parts, total = self._generator(module, images, batch.weight, quantised, learning and player == "generator")
+        made, parts, total = self._generator(module, images, batch, quantised, learning and player == "generator")
         counts = self.options.discriminator_weight if step + 1 >= self.options.discriminator_from else 0.0  # steps are counted from 1 there
         if player == "discriminator":
             assert module.critic is not None
@@ -185,9 +208,9 @@ class TokenizerStage:
             net.revive(generator)
 
     def _generator(
-        self, net: TokenizerNet, images: Tensor, weight: Tensor | None, quantised: bool, remember: bool
+        self, net: TokenizerNet, images: Tensor, batch: Batch, quantised: bool, remember: bool
     ) -> tuple[Tensor, dict[str, Tensor], Tensor]:
-        o, vq = self.options, net.vq
+        o, vq, weight = self.options, net.vq, batch.weight
         pre = vq.latents(images)
         unit = F.normalize(pre.float(), dim=1)
         codes = vq.quantize.search(pre) if quantised else None
@@ -206,14 +229,17 @@ class TokenizerStage:
         if remember:
             net.remember(unit, codes)
             parts["perplexity"] = perplexity(net.usage)
-        made = vq.expand(through).float()
+        made, logits = net.expand(through)
+        made = made.float()
         error = made - images
         terms = {"mse": (o.mse, weighted_mean(error.square(), weight)), "l1": (o.l1, weighted_mean(error.abs(), weight))}
         if o.edge:
             terms["edge"] = (o.edge, edge_loss(made, images, weight))
         if o.perceptual and self._perceptual is not None:
             terms["perceptual"] = (o.perceptual, self._perceptual(made, images))
-        total = total + sum(weight * term for weight, term in terms.values())
+        if logits is not None:
+            terms["semantic"] = (o.semantic, semantic_loss(logits.float(), batch.classes, weight))
+        total = total + sum(share * term for share, term in terms.values())
         parts |= {name: term.detach() for name, (_, term) in terms.items()}
         parts["psnr_db"] = -10.0 * (((made.detach().clamp(-1, 1) - images) / 2).square().mean() + 1e-12).log10()
         return made, parts, total
