@@ -145,7 +145,8 @@ class Rig:
 
     def arm(self) -> None:
         self.wait_for("READY")
-        assert self.enable() == (True, "enabled")
+        refused: list[str] = []  # a machine that stalls for a moment lets things grow old, and READY goes and comes back
+        assert self.world.wait(lambda: (answer := self.enable()) == (True, "enabled") or bool(refused.append(answer[1]))), refused
         self.wait_for("ACTIVE")
         assert self.world.wait(lambda: len(self.passed) > 3)
 
@@ -199,9 +200,10 @@ def test_dry_run_enable_pass_disable(rig: Make, kind: str) -> None:
             assert 0 < time.time_ns() - stamp_ns(got.header) < 20 * NS
             got.header, sent.header = header_msg(0, ""), header_msg(0, "")
         assert got == sent  # nothing else is touched
+    said = len(r.states)
     assert r.enable(False) == (True, "stopping")
     r.wait_for("STOP")
-    assert "disabled by request" in r.states[-1]
+    assert any("disabled by request" in state for state in r.states[said:]), r.states[said:]
     assert r.world.wait(r.is_held), r.passed[-1]
     assert r.speed < 0.2
     last = r.passed[-1][1]
