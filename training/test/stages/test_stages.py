@@ -140,6 +140,23 @@ def test_pictures_for_people() -> None:
     assert not VideoStage(tiny.SPEC, VideoOptions(), 1).pictures(VideoNet(video.build(CPU).video), batch(), 0)
 
 
+def test_embeddings_begin_where_the_codes_lie() -> None:
+    vq = tokenizer()
+    codes = torch.nn.functional.normalize(vq.quantize.embedding.weight.detach(), dim=1)
+    wide = replace(tiny.SPEC, video=replace(tiny.SPEC.video, width=512, mup_base_width=512, attention_scale=8.0))
+    built = [
+        VideoStage(wide, VideoOptions(codebook_embedding=True), 1, tokenizer=vq).build(CPU).video,
+        ActionStage(wide, ActionOptions(codebook_embedding=True), 1, tokenizer=vq).build(CPU).video,
+    ]
+    for video in built:
+        found = video.token_embedding.weight.detach()
+        assert float(found[:16].std()) == pytest.approx(0.0289, rel=0.15)
+        alike = torch.nn.functional.normalize(found[:16], dim=1)
+        torch.testing.assert_close(alike @ alike.T, 0.91 * codes @ codes.T + 0.09 * torch.eye(16), atol=0.15, rtol=0)
+    with pytest.raises(ConfigError, match="the one that made the tokens"):
+        VideoStage(tiny.SPEC, VideoOptions(codebook_embedding=True), 1).build(CPU)
+
+
 def test_weights_and_data_that_do_not_fit() -> None:
     other = replace(tiny.SPEC, video=replace(tiny.SPEC.video, width=64))
     video = VideoStage(other, VideoOptions(), 1).build(CPU).video

@@ -21,6 +21,7 @@ from vavam_training.contracts import Batch, DataError, LossTerms, ParamGroup, Pi
 from vavam_training.loop.optim import mup_groups_action, mup_groups_video
 from vavam_training.stages.costs import action_forward_flops, video_context_flops, video_forward_flops
 from vavam_training.stages.drawing import decoded, seen_from_above
+from vavam_training.stages.embedding import embed_codes
 
 TIMES = ("beta", "uniform")
 
@@ -32,7 +33,8 @@ class ActionOptions:
     `detach_video`: the video model is computed without a graph: same gradients for the expert at less work. Only with `train_video` false.
     `train_video`: the video model learns too, from the actions' loss and `video_loss` times its own.
     `time`: how flow times are drawn (beta as the reference, or uniform). `noise_draws`: noises and times for each plan; all read the same video context, which
-    costs far more than the expert. Plans are learned for every frame of a window from the frames up to it, so each length of context is learned too."""
+    costs far more than the expert. `codebook_embedding`: a new video model's token embeddings begin where the tokenizer's codes lie.
+    Plans are learned for every frame of a window from the frames up to it, so each length of context is learned too."""
 
     init_std: float = 0.0086
     video_init_std: float = 0.0289
@@ -41,6 +43,7 @@ class ActionOptions:
     video_loss: float = 0.0
     time: str = "beta"
     noise_draws: int = 1
+    codebook_embedding: bool = False
     pictures: int = 4
 
     def __post_init__(self) -> None:
@@ -82,7 +85,10 @@ class ActionStage:
         """The expert new, or as given; the video model as given, or new."""
         model = VaVAM(self.spec, device=device, dtype=torch.float32)
         o = self.options
-        init_weights(model, torch.Generator("cpu").manual_seed(self._seed), video_std=o.video_init_std, action_std=o.init_std)
+        generator = torch.Generator("cpu").manual_seed(self._seed)
+        init_weights(model, generator, video_std=o.video_init_std, action_std=o.init_std)
+        if o.codebook_embedding:
+            embed_codes(model.video, self._tokenizer, o.video_init_std, generator)
         if self._initial is not None:
             model.load_state_dict(self._initial.state_dict())
         if self._video is not None:

@@ -18,14 +18,17 @@ from vavam_training.contracts import Batch, LossTerms, ParamGroup, Picture
 from vavam_training.loop.optim import mup_groups_video
 from vavam_training.stages.costs import video_forward_flops
 from vavam_training.stages.drawing import generated_beside_true
+from vavam_training.stages.embedding import embed_codes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VideoOptions:
-    """Numbers of the stage. `init_std`: of the reference's initialisation, where the weights are new. `zero_query`: queries begin at zero."""
+    """Numbers of the stage. `init_std`: of the reference's initialisation, where the weights are new. `zero_query`: queries begin at zero.
+    `codebook_embedding`: the token embeddings of new weights begin where the tokenizer's codes lie."""
 
     init_std: float = 0.0289
     zero_query: bool = True
+    codebook_embedding: bool = False
     checkpoint_activations: bool = False
     pictures: int = 2
 
@@ -67,7 +70,10 @@ class VideoStage:
         """New weights, or those given."""
         video = VideoModel(self.spec.video, device=device, dtype=torch.float32)
         if self._initial is None:
-            init_weights(video, torch.Generator("cpu").manual_seed(self._seed), video_std=self.options.init_std, zero_query=self.options.zero_query)
+            generator = torch.Generator("cpu").manual_seed(self._seed)
+            init_weights(video, generator, video_std=self.options.init_std, zero_query=self.options.zero_query)
+            if self.options.codebook_embedding:
+                embed_codes(video, self._tokenizer, self.options.init_std, generator)
         else:
             video.load_state_dict(self._initial.state_dict())
         return VideoNet(video.requires_grad_(True))
