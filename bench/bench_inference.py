@@ -30,13 +30,14 @@ from torch import Tensor
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from bench.bench_model import medians_s
 from vavam_ros.core.model.fast import FastVaVAM
 from vavam_ros.core.model.network import Block, VaVAM, init_weights, norm
 from vavam_ros.core.model.streaming import Chunk, StreamSchedule, append_flops
 from vavam_ros.core.spec import PRESETS, ModelSpec
 
 SAMPLES = (1, 5, 16)
-REPEATS = {"small": 5, "S": 1, "B": 1, "L": 1}
+REPEATS = {"small": 5, "S": 3, "B": 1, "L": 1}
 Clock = Callable[[], float]
 
 
@@ -85,23 +86,11 @@ def build(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> VaVAM:
     return model.to(device, dtype)
 
 
-def timed_s(sides: dict[str, Callable[[], object]], repeats: int, clock: Clock, warm_up: bool) -> dict[str, float]:
-    """Median seconds of each side, run in turn."""
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for i in range(repeats + warm_up):
-        for name, run in sides.items():
-            start = clock()
-            run()
-            if i >= warm_up:
-                times[name].append(clock() - start)
-    return {name: statistics.median(t) for name, t in times.items()}
-
-
 def matrix_rate(rows: int, width: int, device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
     """FLOP/s of the largest product of a layer: (rows, d) by (d, 4 d)."""
     a, b = torch.randn(rows, width, device=device).to(dtype), torch.randn(width, 4 * width, device=device).to(dtype)
     repeats = 3
-    best = min(timed_s({"mm": lambda: a @ b}, 1, clock, True)["mm"] for _ in range(repeats))
+    best = min(medians_s({"mm": lambda: a @ b}, 1, True, clock)["mm"] for _ in range(repeats))
     return 8 * rows * width * width / best
 
 
@@ -137,7 +126,6 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
     noise, command = torch.randn(max(SAMPLES), a.horizon, 2, generator=g), torch.zeros(max(SAMPLES), dtype=torch.int64)
     tokens, noise_d, command_d = host.to(device), noise.to(device), command.to(device)
     fast, plain = FastVaVAM(model, samples=max(SAMPLES)), Specification(model)
-    slow_start = size == "small" or device.type == "cuda"  # elsewhere a pass takes so long that its start does not count
     contexts: dict[str, Callable[[], Any]] = {
         "specification": partial(plain.context, tokens),
         "simple": partial(model.context, tokens),
@@ -153,7 +141,7 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
         model.video.advance = torch.compile(model.video.advance)  # type: ignore[method-assign]
         model.action.forward = torch.compile(model.action.forward)  # type: ignore[method-assign]
         model.sample(model.context(tokens), noise_d[:1], command_d[:1])
-    context = timed_s(contexts, repeats, clock, slow_start)
+    context = medians_s(contexts, repeats, True, clock)  # the first pass of each touches its memory
     rows = [("context: specification / fast", context["specification"], context["fast"]), ("context: simple / fast", context["simple"], context["fast"])]
     for k in SAMPLES:
         sides: dict[str, Callable[[], object]] = {
@@ -161,7 +149,7 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
             "simple": partial(model.sample, kept["simple"], noise_d[:k], command_d[:k]),
             "fast": partial(fast.sample, kept["fast"], noise[:k], command[:k]),
         }
-        denoise = timed_s(sides, 2 * repeats + 1, clock, True)
+        denoise = medians_s(sides, 2 * repeats + 1, True, clock)
         plan = {name: context[name] + denoise[name] for name in sides}
         rows.append((f"denoise K={k}: simple / fast", denoise["simple"], denoise["fast"]))
         rows.append((f"plan K={k}: specification (K times one) / fast", k * plan["specification"], plan["fast"]))
@@ -169,7 +157,7 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
     ticks, exact = [], []
     for _ in range(repeats):
         ticks.append(streaming_ticks_s(fast, host, clock))
-        exact.append(timed_s({"exact": contexts["fast"]}, 1, clock, False)["exact"])
+        exact.append(medians_s({"exact": contexts["fast"]}, 1, False, clock)["exact"])
     turn = [statistics.median(t) for t in zip(*ticks, strict=True)]
     rows.append(("streaming: exact context / median tick", statistics.median(exact), statistics.median(turn)))
     rows.append(("streaming: worst / median tick", max(turn), statistics.median(turn)))
