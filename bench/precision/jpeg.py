@@ -75,6 +75,11 @@ def encode(rgb: U8, quality: int) -> bytes:
     return bytes(data.tobytes())
 
 
+def _decode_all(decoder: Decoder, files: list[bytes]) -> None:
+    for data in files:
+        decoder(data)
+
+
 def pixels(pictures: list[U8], reference: list[U8]) -> Row:
     """Largest and mean difference of a channel, and the share of pixels that differ in any."""
     difference = np.stack([np.abs(a.astype(np.int16) - b.astype(np.int16)) for a, b in zip(pictures, reference, strict=True)])
@@ -82,7 +87,7 @@ def pixels(pictures: list[U8], reference: list[U8]) -> Row:
 
 
 @torch.inference_mode()
-def measure(drive: Drive, tokenizer: VQ16, setting: Setting, *, pictures: int = 8, sizes_hw: tuple[tuple[int, int], ...] = SIZES_HW) -> list[Row]:
+def measure(drive: Drive, tokenizer: VQ16, setting: Setting, *, pictures: int, sizes_hw: tuple[tuple[int, int], ...] = SIZES_HW) -> list[Row]:
     """A row for each size, quality and decoder."""
     rows: list[Row] = []
     found = decoders()
@@ -92,7 +97,7 @@ def measure(drive: Drive, tokenizer: VQ16, setting: Setting, *, pictures: int = 
         for quality in QUALITIES:
             files = [encode(cut(rgb, hw), quality) for rgb in frames]
             decoded = {name: [decoder(data) for data in files] for name, decoder in usable.items()}
-            sides: dict[str, Callable[[], object]] = {n: lambda d=d, files=files: [d(data) for data in files] for n, d in usable.items()}
+            sides: dict[str, Callable[[], object]] = {name: partial(_decode_all, decoder, files) for name, decoder in usable.items()}
             times = relative(timed_s(sides, setting.repeats, setting.clock, True), REFERENCE)
             reference = decoded[REFERENCE]
             codes = [tokenizer.encode(as_input(rgb, tokenizer.spec)) for rgb in reference]

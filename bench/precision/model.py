@@ -1,7 +1,7 @@
 """Plans of the driving model in other number formats against those of fp32: same tokens, same noise.
 
 *plain* is core/model/network.py, *fast* is core/model/fast.py, which the nodes run. Differences are to *plain* in fp32, times to fp32 on the same path.
-int8: weights of all linear layers by torchao, a scale for each row, multiplied in fp32; embeddings stay fp32.
+int8: weights of all linear layers by torchao, a scale and a zero point for each row, multiplied in fp32; embeddings stay fp32.
 
 Shape letters: W windows · T frames of a window · h w token grid · K samples.
 """
@@ -13,6 +13,7 @@ import importlib.util
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -63,8 +64,12 @@ def formats(model: VaVAM) -> dict[str, tuple[VaVAM | None, str]]:
 
 def plan_times(models: dict[str, InferenceModel], tokens: Tensor, setting: Setting) -> dict[int, dict[str, float]]:
     """K → format → time of a whole plan (its context, then K samples) as a multiple of fp32's. tokens (T, h, w)."""
-    contexts = timed_s({name: partial(m.context, tokens[None]) for name, m in models.items()}, setting.repeats, setting.clock, False)
-    kept = {name: m.context(tokens[None]) for name, m in models.items()}
+    kept: dict[str, Any] = {}
+
+    def context(name: str) -> None:
+        kept[name] = models[name].context(tokens[None])
+
+    contexts = timed_s({name: partial(context, name) for name in models}, setting.repeats, setting.clock, False)
     found = {}
     for k in SAMPLES:
         command = torch.zeros(k, dtype=torch.int64)
@@ -78,7 +83,7 @@ def plan_times(models: dict[str, InferenceModel], tokens: Tensor, setting: Setti
 def compare(name: str, model: VaVAM, windows: Tensor, command: int, setting: Setting, paths: Sequence[str] = PATHS) -> list[Row]:
     """A row for each path and format. windows (W, T, h, w) of tokens."""
     made, rows = formats(model), []
-    reference = {k: plans_m(model, windows, command, k) for k in SAMPLES}
+    reference = plans_m(model, windows, command)
     for path in paths:
         notes = {f: note for f, (_, note) in made.items() if note}
         usable: dict[str, InferenceModel] = {}
@@ -89,7 +94,7 @@ def compare(name: str, model: VaVAM, windows: Tensor, command: int, setting: Set
             usable[f], notes[f] = attempt(partial(for_inference, m, path, samples=max(SAMPLES)))
             if notes[f]:
                 continue
-            found, notes[f] = attempt(lambda one=usable[f]: {k: plans_m(one, windows, command, k) for k in SAMPLES})
+            found, notes[f] = attempt(partial(plans_m, usable[f], windows, command))
             if found and all(bool(p.isfinite().all()) for p in found.values()):
                 plans[f] = found
             elif found:
@@ -114,7 +119,7 @@ def random_model(spec: ModelSpec) -> tuple[VaVAM, Tensor]:
     return model.eval(), torch.randint(v.vocabulary - 1, (1, v.frames, v.grid_h, v.grid_w), generator=generator)
 
 
-def measure(drive: Drive, random: ModelSpec, artifact: LoadedArtifact | None, setting: Setting, *, windows: int = 4, paths: Sequence[str] = PATHS) -> list[Row]:
+def measure(drive: Drive, random: ModelSpec, artifact: LoadedArtifact | None, setting: Setting, *, windows: int, paths: Sequence[str] = PATHS) -> list[Row]:
     """A model of the sizes `random` with random weights on random tokens, and the artifact's on windows of the drive."""
     model, tokens = random_model(random)
     rows = compare(f"{random.name}, random", model, tokens, 0, setting, paths)
@@ -130,7 +135,7 @@ def measure(drive: Drive, random: ModelSpec, artifact: LoadedArtifact | None, se
 
 def table(rows: list[Row]) -> str:
     """For people."""
-    shown = {}
+    shown: dict[str, tuple[str, str]] = {}
     for k in SAMPLES:
         shown |= {f"max_cm_{k}": (f"K={k}: max cm", ".3f"), f"median_cm_{k}": ("median cm", ".3f"), f"time_{k}": ("time / fp32", ".3f")}
     return columns(rows, shown | {"megabytes": ("weights MB", ".1f")}, ("model", "path", "format"))

@@ -105,10 +105,14 @@ def noise_of(horizon: int, samples: int) -> Tensor:
     return torch.randn(samples, horizon, 2, generator=torch.Generator("cpu").manual_seed(1))
 
 
-def plans_m(model: InferenceModel, windows: Tensor, command: int, samples: int) -> Tensor:
-    """windows (W, T, h, w) of tokens → metres (W, K, H, 2), all from the same noise."""
-    noise, commands = noise_of(model.spec.action.horizon, samples), torch.full((samples,), command, dtype=torch.int64)
-    return torch.stack([model.sample(model.context(tokens[None]), noise, commands) for tokens in windows])
+def plans_m(model: InferenceModel, windows: Tensor, command: int) -> dict[int, Tensor]:
+    """windows (W, T, h, w) of tokens → K → metres (W, K, H, 2) for each of SAMPLES, all from the same noise."""
+    found: dict[int, list[Tensor]] = {k: [] for k in SAMPLES}
+    for tokens in windows:
+        context = model.context(tokens[None])
+        for k in SAMPLES:
+            found[k].append(model.sample(context, noise_of(model.spec.action.horizon, k), torch.full((k,), command, dtype=torch.int64)))
+    return {k: torch.stack(drawn) for k, drawn in found.items()}
 
 
 def difference_cm(a_m: Tensor, b_m: Tensor) -> tuple[float, float]:

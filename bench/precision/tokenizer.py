@@ -91,12 +91,12 @@ def compare(name: str, tokenizer: VQ16, pictures: list[U8], setting: Setting, pl
 
 def planner_of(artifact: LoadedArtifact, windows: int) -> Callable[[Tensor], Tensor]:
     """Tokens (W·T, h, w) of W windows → plans in metres, all from the same noise, straight on."""
-    samples = max(SAMPLES)
-    model = FastVaVAM(artifact.model, samples=samples)
-    return lambda codes: plans_m(model, rearrange(codes, "(w t) i j -> w t i j", w=windows), straight_on(artifact), samples)
+    k = max(SAMPLES)
+    model = FastVaVAM(artifact.model, samples=k)
+    return lambda codes: plans_m(model, rearrange(codes, "(w t) i j -> w t i j", w=windows), straight_on(artifact))[k]
 
 
-def measure(drive: Drive, sizes: TokenizerSpec, artifact: LoadedArtifact | None, setting: Setting, *, windows: int = 4, pictures: int = 4) -> list[Row]:
+def measure(drive: Drive, sizes: TokenizerSpec, artifact: LoadedArtifact | None, setting: Setting, *, windows: int, pictures: int) -> list[Row]:
     """A tokenizer of `sizes` with random weights on a few pictures, and the artifact's on windows of its driving model."""
     name = "released VQ-16, random" if sizes == VQ16_RELEASED else f"{sizes.channels} channels, random"
     rows = compare(name, random_tokenizer(sizes), [w[0] for w in drive.windows(pictures, 1, 0.5)], setting)
