@@ -1,6 +1,6 @@
-"""All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md.
+"""All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md and precision.md.
 
-    python -m bench [--only model|inference|nodes] [--quick] [--write]
+    python -m bench [--only model|inference|nodes|precision] [--quick] [--model DIR] [--write]
 
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
 """
@@ -8,19 +8,21 @@ Ratios and latencies belong here, never in a test. Figures are of the machine th
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import subprocess
 import sys
-from datetime import date
-from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
+from bench.page import ROOT, renew
+
 PAGE = ROOT / "docs" / "results" / "performance.md"
-BENCHES = {"model": "bench/bench_model.py", "inference": "bench/bench_inference.py", "nodes": "bench/bench_node_overhead.py"}
-
-
-HAVE_QUICK = {"inference"}
+BENCHES = {
+    "model": "bench/bench_model.py",
+    "inference": "bench/bench_inference.py",
+    "nodes": "bench/bench_node_overhead.py",
+    "precision": "bench/bench_precision.py",
+}
+HAVE_QUICK = {"inference", "precision"}
+HAVE_MODEL = {"precision"}
+HAVE_WRITE = {"precision"}  # a page of its own
 
 
 def run(script: str, *arguments: str) -> tuple[int, str]:
@@ -35,38 +37,23 @@ def run(script: str, *arguments: str) -> tuple[int, str]:
     return process.returncode, "".join(printed)
 
 
-def machine() -> str:
-    """Processor, cores and system, as the system names them."""
-    try:
-        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
-    except OSError:
-        info = ""
-    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), platform.machine())
-    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
-
-
-def renewed(page: str, name: str, text: str) -> str:
-    """The page with the block between its two markers replaced."""
-    head, found, rest = page.partition(f"<!-- {name} -->\n")
-    _, closed, tail = rest.partition(f"<!-- end of {name} -->")
-    if not (found and closed):
-        raise SystemExit(f"{PAGE}: no block <!-- {name} --> … <!-- end of {name} -->")
-    return f"{head}{found}{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```\n{closed}{tail}"
-
-
 def main() -> int:
     """Run; the exit status is the worst of all."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(BENCHES))
     parser.add_argument("--quick", action="store_true", help=f"the short form of: {', '.join(sorted(HAVE_QUICK))}")
-    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}")
+    parser.add_argument("--model", help=f"model directory for: {', '.join(sorted(HAVE_MODEL))} (path from {ROOT}, or absolute)")
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}, and the page of: {', '.join(sorted(HAVE_WRITE))}")
     args = parser.parse_args()
     worst = 0
     for name in [args.only] if args.only else list(BENCHES):
-        status, text = run(BENCHES[name], *(["--quick"] if args.quick and name in HAVE_QUICK else []))
+        words = ["--quick"] if args.quick and name in HAVE_QUICK else []
+        words += ["--model", args.model] if args.model and name in HAVE_MODEL else []
+        words += ["--write"] if args.write and name in HAVE_WRITE else []
+        status, text = run(BENCHES[name], *words)
         worst = max(worst, status)
-        if args.write and text.strip():
-            PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), name, text), encoding="utf-8")
+        if args.write and name not in HAVE_WRITE and text.strip():
+            renew(PAGE, name, text)
     return worst
 
 

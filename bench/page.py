@@ -1,0 +1,29 @@
+"""Blocks of printed text in the pages of docs/results: between two markers, dated, with the machine that made them."""
+
+from __future__ import annotations
+
+import os
+import platform
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def machine() -> str:
+    """Processor, cores and system, as the system names them."""
+    try:
+        info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        info = ""
+    model = next((line.partition(":")[2].strip() for line in info.splitlines() if line.startswith("model name")), platform.machine())
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def renew(path: Path, name: str, text: str) -> None:
+    """Replace the block `name` of the page. Raises SystemExit where the page has none."""
+    head, found, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
+    _, closed, tail = rest.partition(f"<!-- end of {name} -->")
+    if not (found and closed):
+        raise SystemExit(f"{path}: no block <!-- {name} --> … <!-- end of {name} -->")
+    path.write_text(f"{head}{found}{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```\n{closed}{tail}", encoding="utf-8")
