@@ -1,6 +1,7 @@
 """All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md.
 
     python -m bench [--only model|inference|nodes] [--quick] [--write]
+    python -m bench soak …                                                      half an hour of its own: bench/soak.py, docs/results/soak.md
 
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
 """
@@ -45,17 +46,22 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def renewed(page: str, name: str, text: str) -> str:
-    """The page with the block between its two markers replaced."""
+def renewed(page: str, name: str, text: str, *, fenced: bool = True) -> str:
+    """The page with the block between its two markers replaced. `fenced`: by date, machine and the text as it was printed; else by the text itself."""
     head, found, rest = page.partition(f"<!-- {name} -->\n")
     _, closed, tail = rest.partition(f"<!-- end of {name} -->")
     if not (found and closed):
-        raise SystemExit(f"{PAGE}: no block <!-- {name} --> … <!-- end of {name} -->")
-    return f"{head}{found}{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```\n{closed}{tail}"
+        raise SystemExit(f"the page of results: no block <!-- {name} --> … <!-- end of {name} -->")
+    block = f"{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```" if fenced else text.strip()
+    return f"{head}{found}{block}\n{closed}{tail}"
 
 
 def main() -> int:
     """Run; the exit status is the worst of all."""
+    if sys.argv[1:2] == ["soak"]:
+        from bench import soak
+
+        return soak.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(BENCHES))
     parser.add_argument("--quick", action="store_true", help=f"the short form of: {', '.join(sorted(HAVE_QUICK))}")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Trip:
-    """Stage times of one picture, milliseconds. Handed on with it, so that one thread at a time holds it: no lock. One per picture that is taken, no formatting."""
+    """Stage times of one picture, milliseconds. Handed on with it, so that one thread at a time holds it: no lock. One per picture that is taken."""
 
     __slots__ = ("_last_s", "_timings", "stage_ms")
 
