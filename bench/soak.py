@@ -137,8 +137,8 @@ def rows_of(result: Soak) -> str:
     cut = f" of {result.asked_s / 60:.1f} asked for ({result.ended_by})" if result.ended_by else ""
     _, sentence = verdict({u.name: u.slope(warm_up=WARM_UP) for u in result.usages})
     lines = [
-        f"{date.today()}, {machine()}; **{result.took_s / 60:.1f} minutes**{cut}; {result.what}. Slopes: least squares through block means after the first fifth,",
-        "± half of the 95 % interval.",
+        f"{date.today()}, {machine()}; **{result.took_s / 60:.1f} minutes**{cut}; {result.what}.",
+        "Slopes: least squares through block means after the first fifth, ± half of the 95 % interval.",
         "",
         "| process | cores | RSS at the end | slope of RSS | of what it shares with nobody |",
         "|---|---|---|---|---|",
@@ -214,7 +214,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--compressed", action="store_true")
     parser.add_argument("--set", action="append", default=[], metavar="name:=value", dest="assignments", help="argument of `vavam launch vavam`")
-    parser.add_argument("--log", type=Path, default=ROOT / "out" / "soak.jsonl", help="a line a second (default out/soak.jsonl); the nodes' own output beside it")
+    parser.add_argument("--log", type=Path, default=ROOT / "out" / "soak.jsonl", help="a line a second (default out/soak.jsonl); the nodes' output beside it")
     parser.add_argument("--plot", type=Path, help="default: beside the log; with --write beside the page")
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)} and its plot")
     args = parser.parse_args(argv)
@@ -225,10 +225,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         options = f"; {' '.join(args.assignments)}" if args.assignments else ""
         result = Soak(asked_s=60.0 * args.minutes, what=f"{camera.text}; {args.model.name if args.model else 'small model, random weights, CPU'}{options}")
         args.log.parent.mkdir(parents=True, exist_ok=True)
-        with args.log.open("w", encoding="utf-8") as log, args.log.with_suffix(".nodes.log").open("w", encoding="utf-8") as said:
-            with started(args.model, camera, given, said) as live:
-                live.wait_for_path()
-                soak(live, result, log)
+        output = args.log.with_suffix(".nodes.log")
+        with args.log.open("w", encoding="utf-8") as log, output.open("w", encoding="utf-8") as said, started(args.model, camera, given, said) as live:
+            live.wait_for_path()
+            soak(live, result, log)
     except VavamError as e:
         print(f"error: {e}", file=sys.stderr)
         return 2
