@@ -22,9 +22,11 @@ class Trip:
 
     def __init__(self, first: str, node: ModelNode, stamp_ns: int) -> None:
         """`first`: the stage from `stamp_ns` until now, by the node's clock; 0 where that clock is behind the stamp."""
-        self._timings, self._last_s = node.timings, time.perf_counter()
+        self._timings = node.timings
         self.stage_ms: list[tuple[str, float]] = []
-        self._add(first, max(0.0, (node.now_ns - stamp_ns) / 1e6))
+        now_ns = node.now_ns
+        self._last_s = time.perf_counter()  # read second: should another thread run in between, its time is left out, not charged twice
+        self._add(first, max(0.0, (now_ns - stamp_ns) / 1e6))
 
     def lap(self, stage: str) -> None:
         """Charge everything since the last call to `stage`."""
