@@ -13,9 +13,9 @@ TRAINING_PY := .venv-training/bin/python
 RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
 DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench and not faults_all
 
-.PHONY: help setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-jazzy test-training check bench bench-train train-small test-colcon test-real-ros test-gpu test-faults test-all doctor clean
+.PHONY: help soak setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-jazzy test-training check bench bench-train train-small test-colcon test-real-ros test-gpu test-faults test-all doctor clean
 help:
-	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay setup-training train-small bench-train test-training test-colcon test-real-ros test-gpu test-faults test-all"
+	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay soak setup-training train-small bench-train test-training test-colcon test-real-ros test-gpu test-faults test-all"
 
 setup:
 	@$(SETUP) --venv .venv --distro kilted
@@ -69,6 +69,10 @@ check: setup setup-training
 
 bench: setup
 	$(RUN) $(PY) -m bench $(ARGS)
+
+# Half an hour of pictures through live nodes: does memory or latency grow? ARGS="--minutes 5"; ARGS="--write" renews docs/results/soak.md.
+soak: setup
+	$(RUN) $(PY) -m bench soak $(ARGS)
 
 # Training: what detaching the video model saves, whether loading keeps up, tokens/s, memory, MFU. ARGS="--write" renews docs/results/training_speed.md.
 bench-train: setup-training

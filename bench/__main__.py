@@ -1,6 +1,7 @@
 """All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md and precision.md.
 
     python -m bench [--only model|inference|nodes|precision] [--quick] [--model DIR] [--write]
+    python -m bench soak …                                                      half an hour of its own: bench/soak.py, docs/results/soak.md
 
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
 """
@@ -39,6 +40,10 @@ def run(script: str, *arguments: str) -> tuple[int, str]:
 
 def main() -> int:
     """Run; the exit status is the worst of all."""
+    if sys.argv[1:2] == ["soak"]:
+        from bench import soak
+
+        return soak.main(sys.argv[2:])
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(BENCHES))
     parser.add_argument("--quick", action="store_true", help=f"the short form of: {', '.join(sorted(HAVE_QUICK))}")

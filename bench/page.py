@@ -20,10 +20,13 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def renew(path: Path, name: str, text: str) -> None:
-    """Replace the block `name` of the page. Raises SystemExit where the page has none."""
+def renew(path: Path, name: str, text: str, *, fenced: bool = True) -> None:
+    """Replace the block `name` of the page: by date, machine and the text as it was printed, or not `fenced` by the text itself.
+
+    Raises SystemExit where the page has no such block."""
     head, found, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
     _, closed, tail = rest.partition(f"<!-- end of {name} -->")
     if not (found and closed):
         raise SystemExit(f"{path}: no block <!-- {name} --> … <!-- end of {name} -->")
-    path.write_text(f"{head}{found}{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```\n{closed}{tail}", encoding="utf-8")
+    block = f"{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```" if fenced else text.strip()
+    path.write_text(f"{head}{found}{block}\n{closed}{tail}", encoding="utf-8")

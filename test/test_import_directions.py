@@ -21,7 +21,8 @@ MAY_IMPORT = {
     "core": set(),
     "replay": {"core", "bags"},
     "nodes": {"core", "bags", "replay"},
-    "cli": {"core", "bags", "replay", "bringup", "bringup_data", "nodes"},
+    "measure": {"core", "replay"},
+    "cli": {"core", "bags", "replay", "measure", "bringup", "bringup_data", "nodes"},
 }
 FORBIDDEN_IN_CORE = {"time": "a clock", "threading": "a thread", "multiprocessing": "processes", "asyncio": "an event loop", "logging": "logging set-up"}
 ROS = (

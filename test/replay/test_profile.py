@@ -78,8 +78,8 @@ def test_every_span_from_stamp_to_path(tmp_path: Path, capsys: pytest.CaptureFix
             ("tokens → samples", 100.0, 35.0),
             ("samples → raw path", 1.0, 135.0),
             ("raw path → path", 64.0, 136.0),
-            ("planner: denoise", 20.0, 115.0),
-            ("planner: context", 60.0, 55.0),
+            ("stage: denoise", 20.0, 115.0),
+            ("stage: context", 60.0, 55.0),
             ("whole: picture → path", 195.0, 5.0),
         ]
     parser = argparse.ArgumentParser()
@@ -102,7 +102,7 @@ def test_what_was_not_heard_is_left_out(tmp_path: Path) -> None:
     record(tmp_path / "run.mcap", plans=1)
     journey = read_profile(tmp_path / "run.mcap").journeys[0]
     journey.tokens_ns = journey.raw_path_ns = journey.path_ns = None
-    assert [s.name for s in spans_of(journey)] == ["stamp → picture heard", "picture → samples", "planner: denoise", "planner: context"]
+    assert [s.name for s in spans_of(journey)] == ["stamp → picture heard", "picture → samples", "stage: denoise", "stage: context"]
     assert journey.picture_ns is not None
     journey.picture_ns += 3600 * NS_PER_S
     assert next(iter(spans_of(journey))).name == "picture → samples"

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TextIO
@@ -132,8 +132,15 @@ def supervise_with_signals(jobs: Sequence[Job], environment: Mapping[str, str], 
             signal.signal(number, handler)
 
 
-def supervise(jobs: Sequence[Job], environment: Mapping[str, str], out: TextIO, stop: threading.Event, grace_s: float = GRACE_S) -> int:
-    """Run `jobs` until `stop`, or until one of them ends; then end the others. Returns the exit status."""
+def supervise(
+    jobs: Sequence[Job],
+    environment: Mapping[str, str],
+    out: TextIO,
+    stop: threading.Event,
+    grace_s: float = GRACE_S,
+    on_start: Callable[[str, int], None] | None = None,
+) -> int:
+    """Run `jobs` until `stop`, or until one of them ends; then end the others. `on_start` gets each name and process. Returns the exit status."""
     lock = threading.Lock()
     running: dict[Job, subprocess.Popen[str]] = {}
     readers: list[threading.Thread] = []
@@ -157,6 +164,8 @@ def supervise(jobs: Sequence[Job], environment: Mapping[str, str], out: TextIO, 
             reader.start()
             readers.append(reader)
             _say(out, lock, f"[{job.name}] started, process {process.pid}")
+            if on_start is not None:
+                on_start(job.name, process.pid)
         while not stop.is_set():
             ended = {job: process.returncode for job, process in running.items() if process.poll() is not None}
             for job, status in ended.items():

@@ -193,7 +193,8 @@ _VALUES = (
     "  odometry and token ring outcomes (accepted, duplicates, out of order, resets).",
     "- model: `model_id`, `device`, `dtype`, lifecycle `state`, `coverage`, camera id, mount source, "
     "`kv_buffers_mib` (keys and values of contexts); on a GPU allocated, reserved and peak memory.",
-    "- timing: `<stage>.p50_ms`, `.p95_ms`, `.max_ms` over the last `timing_window` runs; `latency` = now − image stamp when the plan is published;",
+    "- timing: `<stage>.p50_ms`, `.p95_ms`, `.p99_ms`, `.max_ms` over the last `timing_window` runs; `latency` = now − image stamp when the plan is published;",
+    "  stages in the order of the way: transport, wait, queue, decode, warp, tokenize, ring, plan_queue, context, denoise, select, publish (`nodes/trip.py`);",
     "  per thread submitted, skipped, done, failed, discarded.",
     "- output: plans, invalid plans, paths published, age of the plan, context frames, command and why, selection reason, spread.",
 )

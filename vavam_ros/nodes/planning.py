@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from nav_msgs.msg import Path
@@ -25,6 +25,7 @@ from vavam_ros.nodes import convert, visual
 from vavam_ros.nodes.command_input import CommandInput
 from vavam_ros.nodes.parameter_table import LIMIT_NAMES
 from vavam_ros.nodes.topic_monitor import LastUse, likely_cause
+from vavam_ros.nodes.trip import Trip
 from vavam_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class PlanJob:
 
     window: Window
     command: Command
+    trip: Trip
 
 
 class Planning:
@@ -154,9 +156,9 @@ class Planning:
         except InputError as e:
             self._node.board.event("bad_tokens", error=e)
             return
-        self.push(frame)
+        self.push(frame, Trip("tokens", self._node, frame.stamp_ns))
 
-    def push(self, frame: TokenFrame) -> None:
+    def push(self, frame: TokenFrame, trip: Trip) -> None:
         """Take in a frame and, when a plan is due, hand it to the inference thread. Any thread; never waits for work."""
         board = self._node.board
         with self._lock:
@@ -179,36 +181,38 @@ class Planning:
                 self._waiting = window
                 return
             command = self._commands.at(frame)
-            worker.submit(PlanJob(window=window, command=command))
+            trip.lap("ring")
+            worker.submit(PlanJob(window=window, command=command, trip=trip))
 
     # ── inference thread ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _work(self, job: PlanJob, is_current: Callable[[], bool]) -> None:
         node, planner = self._node, self._planner
         assert planner is not None
+        job.trip.lap("plan_queue")
         plan = planner.step(job.window, job.command)
-        for stage, ms in plan.stage_ms:
-            node.timings.add(stage, ms)
+        job.trip.take(plan.stage_ms)
         with self._lock:
             if is_current():
-                self._publish(plan, job.window)
+                self._publish(plan, job.window, job.trip)
         if self._on_plan is not None and is_current():
             self._on_plan(plan)
         for stage, ms in planner.prepare():
             node.timings.add(stage, ms)
 
-    def _publish(self, plan: Plan, window: Window) -> None:
+    def _publish(self, plan: Plan, window: Window, trip: Trip) -> None:
         node, board, p = self._node, self._node.board, self._node.parameters
         ego_frame = p.text("ego_frame_id")
         follow = not plan.violations or p.text("invalid_plan") == "publish"
         self.plans += 1
         self.invalid_plans += bool(plan.violations)
-        self._samples.publish(convert.samples_msg(plan, ego_frame))
+        self._samples.publish(convert.samples_msg(replace(plan, stage_ms=tuple(trip.stage_ms)), ego_frame))
         if follow:
             self._plan, self._had_plan = plan, True
             self._raw.publish(convert.raw_path_msg(plan, ego_frame))
         else:
             self._waiting = Waiting(reason=WaitReason.PLAN_INVALID)
+        trip.lap("publish")
         node.timings.add("latency", (node.now_ns - plan.stamp_ns) / 1e6)
         board.state("inference_failed", False)
         then = "published all the same" if follow else "not followed"

@@ -28,6 +28,7 @@ from vavam_ros.msg import FrameTokens
 from vavam_ros.nodes import convert
 from vavam_ros.nodes.camera_input import CameraInput
 from vavam_ros.nodes.topic_monitor import LastUse, likely_cause, since_s
+from vavam_ros.nodes.trip import Trip
 from vavam_ros.nodes.worker import Worker
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class EncodeJob:
     source: CameraModel | None  # mounted
     pose: EgoPose
     generation: int
+    trip: Trip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -58,6 +60,7 @@ class _Pending:
     offset_ns: int
     source: CameraModel | None
     deadline_s: float
+    trip: Trip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -70,11 +73,11 @@ class ModelPicture:
 
 
 class Tokenizing:
-    """Part of tokenizer_node and vavam_node. `on_frame` gets every token frame in this process, without DDS."""
+    """Part of tokenizer_node and vavam_node. `on_frame` gets every token frame in this process, without DDS, and how long it took so far."""
 
     worker: Worker[EncodeJob] | None = None
 
-    def __init__(self, node: ModelNode, on_frame: Callable[[TokenFrame], None] | None = None) -> None:
+    def __init__(self, node: ModelNode, on_frame: Callable[[TokenFrame, Trip], None] | None = None) -> None:
         self._node, self._on_frame = node, on_frame
         self._lock = threading.Lock()  # makes "is it still current?" and the publication of a result one step
         self._encoder: FrameEncoder | None = None
@@ -223,7 +226,9 @@ class Tokenizing:
             return
         self._given_up_ns = 0
         deadline = time.monotonic() + p.number("odometry_wait_s")
-        self._pending.append(_Pending(msg=msg, stamp_ns=effective, offset_ns=effective - stamp, source=self._camera.source, deadline_s=deadline))
+        trip = Trip("transport", self._node, effective)
+        source, offset_ns = self._camera.source, effective - stamp
+        self._pending.append(_Pending(msg=msg, stamp_ns=effective, offset_ns=offset_ns, source=source, deadline_s=deadline, trip=trip))
         self._timer.reset()
         self._drain()
 
@@ -260,26 +265,28 @@ class Tokenizing:
                 continue
             self._pending.popleft()
             self._usable.note()
-            self.worker.submit(
-                EncodeJob(msg=head.msg, stamp_ns=head.stamp_ns, offset_ns=head.offset_ns, source=head.source, pose=pose, generation=self._generation)
+            trip, generation = head.trip, self._generation
+            trip.lap("wait")
+            job = EncodeJob(
+                msg=head.msg, stamp_ns=head.stamp_ns, offset_ns=head.offset_ns, source=head.source, pose=pose, generation=generation, trip=trip
             )
+            self.worker.submit(job)
         self._timer.cancel()
 
     # ── inference thread ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _work(self, job: EncodeJob, is_current: Callable[[], bool]) -> None:
-        encoder, node = self._encoder, self._node
+        encoder, node, trip = self._encoder, self._node, job.trip
         assert encoder is not None
-        began = time.perf_counter()
+        trip.lap("queue")
         image = convert.camera_image(job.msg, job.offset_ns)
-        node.timings.add("decode", (time.perf_counter() - began) * 1e3)
+        trip.lap("decode")
         self._look_through(encoder, job.source)
         if job.generation != self._encoder_generation:
             encoder.reset()
             self._encoder_generation = job.generation
         frame = encoder.step(image, job.pose)
-        for stage, ms in encoder.stage_ms:
-            node.timings.add(stage, ms)
+        trip.take(encoder.stage_ms)
         with self._lock:
             if not is_current():
                 return
@@ -293,7 +300,7 @@ class Tokenizing:
             if self._on_frame is None or self._tokens.get_subscription_count() > 0:
                 self._tokens.publish(convert.frame_tokens_msg(frame, node.parameters.text("ego_frame_id")))
             if self._on_frame is not None:
-                self._on_frame(frame)
+                self._on_frame(frame, trip)
         if self._model_image.get_subscription_count() > 0 and encoder.last_model_image is not None:
             self._model_image.publish(convert.rgb_msg(encoder.last_model_image, frame.stamp_ns, frame.camera_frame_id))
 

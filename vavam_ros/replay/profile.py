@@ -1,13 +1,13 @@
 """Where the time went in a live run, from a recording of it: every picture's way from its stamp to the Path, as the recorder heard each message.
 
-The recorder stamps what it hears: a span between two messages holds the work and the transport of both ends. The planner's own stages come with its
+The recorder stamps what it hears: a span between two messages holds the work and the transport of both ends. The nodes' own stages come with the
 samples, as durations; they are laid end to end before the moment at which the samples were heard.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -39,7 +39,7 @@ class Journey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Span:
-    """A piece of a journey. `lane`: 0 for what was heard, 1 for the planner's own stages within."""
+    """A piece of a journey. `lane`: 0 for what was heard, 1 for the nodes' own stages within, 2 for the whole."""
 
     name: str
     start_ns: int
@@ -72,7 +72,7 @@ def spans_of(journey: Journey) -> Iterator[Span]:
     if j.samples_ns is not None:
         end_ns = j.samples_ns
         for stage, ms in reversed(j.stage_ms):
-            yield Span(name=f"planner: {stage}", start_ns=end_ns - round(ms * 1e6), end_ns=end_ns, lane=1)
+            yield Span(name=f"stage: {stage}", start_ns=end_ns - round(ms * 1e6), end_ns=end_ns, lane=1)
             end_ns -= round(ms * 1e6)
     if j.picture_ns is not None and j.path_ns is not None:
         yield Span(name="whole: picture → path", start_ns=j.picture_ns, end_ns=j.path_ns, lane=2)
@@ -137,11 +137,11 @@ def table(profile: Profile) -> str:
     return "\n".join(lines)
 
 
-def write_trace(path: Path, journeys: Sequence[Journey]) -> None:
-    """Chrome's trace event format (JSON), which Perfetto and chrome://tracing open: one row for what was heard, one for the planner, one for the whole."""
+def write_trace(path: Path, journeys: Sequence[Journey], spans_of: Callable[[Journey], Iterable[Span]] = spans_of) -> None:
+    """Chrome's trace event format (JSON), which Perfetto and chrome://tracing open: one row for what was heard, one for the stages, one for the whole."""
     spans = [(j, span) for j in journeys for span in spans_of(j)]
     origin_ns = min((span.start_ns for _, span in spans), default=0)
-    rows = ("heard by the recorder", "planner's stages (durations it sent)", "whole")
+    rows = ("heard", "stages (durations that the nodes sent)", "whole")
     events: list[dict[str, Any]] = [{"ph": "M", "name": "thread_name", "pid": 1, "tid": i, "args": {"name": name}} for i, name in enumerate(rows)]
     for i, (journey, span) in enumerate(spans):  # asynchronous events: journeys overlap
         common = {"cat": rows[span.lane], "name": span.name, "id": i, "pid": 1, "tid": span.lane}

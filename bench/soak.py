@@ -1,0 +1,240 @@
+"""Do live nodes grow or slow down? Minutes of pictures through them, a sample a second, the slopes of memory and latency with their errors.
+
+    python -m bench soak [--minutes 30] [--model DIR] [--image 1600x900] [--rate 30] [--compressed] [--set name:=value] [--log FILE] [--write]
+
+Slopes are taken after a warm-up, the first fifth. Their 95 % error respects that neighbouring samples are alike (vavam_ros/measure/trend.py). Exit
+status 1 when the lower bound of a node's slope exceeds 1 MB/h, 2 when the nodes ended or no plan came. Ctrl-C ends early and reports what there is.
+`--write` renews docs/results/soak.md and its plot (matplotlib).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from pathlib import Path
+from statistics import median
+from typing import Any, TextIO
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from bench.page import machine, renew  # noqa: E402
+from vavam_ros.cli.launch import parse_assignments  # noqa: E402
+from vavam_ros.cli.live_camera import CameraSettings  # noqa: E402
+from vavam_ros.cli.live_nodes import Live, LiveError, started  # noqa: E402
+from vavam_ros.cli.profile import image_size  # noqa: E402
+from vavam_ros.core.contracts import VavamError  # noqa: E402
+from vavam_ros.measure.processes import Usage  # noqa: E402
+from vavam_ros.measure.stages import whole_ms  # noqa: E402
+from vavam_ros.measure.trend import Slope, after_warm_up, slope  # noqa: E402
+
+PAGE = ROOT / "docs" / "results" / "soak.md"
+LIMIT_MB_PER_H = 1.0
+WARM_UP = 0.2  # share of the run
+PERIOD_S = 1.0
+COUNTERS = {  # what is counted → status of /diagnostics and its keys
+    "pictures that the node took in": ("input", ("~/image.count", "~/image/compressed.count")),
+    "pictures without a pose": ("input", ("count.no_pose",)),
+    "tokenizing jobs replaced by a newer one": ("timing", ("tokenize.skipped",)),
+    "plans replaced by a newer one": ("timing", ("plan.skipped",)),
+    "jobs that failed": ("timing", ("tokenize.failed", "plan.failed")),
+}
+
+
+@dataclass(slots=True)
+class Soak:
+    """What a run gave. `latency_ms`: median over the plans of each second, None in one without."""
+
+    asked_s: float
+    what: str
+    usages: list[Usage] = field(default_factory=list)
+    t_s: list[float] = field(default_factory=list)  # since the first sample
+    latency_ms: list[float | None] = field(default_factory=list)
+    gpu_mb: list[tuple[float, float]] = field(default_factory=list)
+    plans: int = 0
+    sent: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
+    ended_by: str = ""  # why it is shorter than asked
+
+    @property
+    def took_s(self) -> float:
+        """Between the first sample and the last."""
+        return self.t_s[-1] if self.t_s else 0.0
+
+    def latency_slope(self) -> Slope | None:
+        """Milliseconds per hour."""
+        known = [(t, ms) for t, ms in zip(self.t_s, self.latency_ms, strict=True) if ms is not None]
+        t, y = [t for t, _ in known], [ms for _, ms in known]
+        i = after_warm_up(self.t_s, WARM_UP)
+        first_s = self.t_s[i] if self.t_s else 0.0
+        j = next((k for k, at in enumerate(t) if at >= first_s), len(t))
+        return slope(t[j:], y[j:])
+
+    def gpu_slope(self) -> Slope | None:
+        """MB per hour."""
+        t, mb = [t for t, _ in self.gpu_mb], [m for _, m in self.gpu_mb]
+        i = after_warm_up(t, WARM_UP)
+        return slope(t[i:], mb[i:])
+
+
+def counts_of(live: Live) -> dict[str, int]:
+    """Counters of the nodes' diagnostics."""
+    return {name: sum(live.listener.count(task, key) for key in keys) for name, (task, keys) in COUNTERS.items()}
+
+
+def soak(live: Live, result: Soak, log: TextIO) -> None:
+    """Sample once a second until the time is over, a node ends, or Ctrl-C; `result` always holds what there is."""
+    assert live.camera is not None
+    live.listener.take()
+    live.listener.gpu_mb.clear()
+    result.usages = live.usages
+    at_first, sent, began_s = counts_of(live), live.camera.sent, time.monotonic()
+    try:
+        while (now_s := time.monotonic() - began_s) <= result.asked_s:
+            live.check()
+            plans = live.listener.take()
+            whole = [ms for ms in map(whole_ms, plans) if ms is not None]
+            live.sample()
+            result.plans += len(whole)
+            result.t_s.append(now_s)
+            result.latency_ms.append(median(whole) if whole else None)
+            processes = {u.name: {"rss_mb": s.rss_mb, "own_mb": s.own_mb, "cpu_s": s.cpu_s} for u in live.usages for s in u.samples[-1:]}
+            gpu = live.listener.gpu_mb[-1][1] if live.listener.gpu_mb else None
+            line = {"t_s": round(now_s, 3), "latency_ms": result.latency_ms[-1], "plans": len(whole), "gpu_mb": gpu, "processes": processes}
+            log.write(json.dumps(line) + "\n")
+            log.flush()
+            time.sleep(max(0.0, began_s + len(result.t_s) * PERIOD_S - time.monotonic()))
+    except KeyboardInterrupt:
+        result.ended_by = "interrupted"
+    except LiveError as e:
+        result.ended_by = "a node ended"
+        print(e, file=sys.stderr)
+    result.sent, result.gpu_mb = live.camera.sent - sent, list(live.listener.gpu_mb)
+    result.counts = {name: n - at_first[name] for name, n in counts_of(live).items()}
+
+
+# ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def verdict(slopes: dict[str, Slope | None]) -> tuple[bool, str]:
+    """Does no process grow, as far as can be told, and a sentence that says so."""
+    growing = [name for name, s in slopes.items() if s is not None and s.low > LIMIT_MB_PER_H]
+    if growing:
+        return False, f"grows by more than {LIMIT_MB_PER_H:g} MB/h: {', '.join(growing)}"
+    unsure = [name for name, s in slopes.items() if s is None or s.high > LIMIT_MB_PER_H]
+    if unsure:
+        return True, f"growth beyond {LIMIT_MB_PER_H:g} MB/h is neither shown nor excluded for {', '.join(unsure)}: a longer run has a smaller error"
+    return True, f"growth beyond {LIMIT_MB_PER_H:g} MB/h is excluded at 95 %"
+
+
+def rows_of(result: Soak) -> str:
+    """The tables, in Markdown."""
+    cut = f" of {result.asked_s / 60:.1f} asked for ({result.ended_by})" if result.ended_by else ""
+    _, sentence = verdict({u.name: u.slope(warm_up=WARM_UP) for u in result.usages})
+    lines = [
+        f"{date.today()}, {machine()}; **{result.took_s / 60:.1f} minutes**{cut}; {result.what}.",
+        "Slopes: least squares through block means after the first fifth, ± half of the 95 % interval.",
+        "",
+        "| process | cores | RSS at the end | slope of RSS | of what it shares with nobody |",
+        "|---|---|---|---|---|",
+    ]
+
+    def text(s: Slope | None, unit: str) -> str:
+        return s.text(unit) if s is not None else "too short to tell"
+
+    for u in result.usages:
+        if u.samples:
+            own, rss, last = u.slope(own=True, warm_up=WARM_UP), u.slope(warm_up=WARM_UP), u.samples[-1]
+            lines.append(f"| {u.name} | {u.cores or 0.0:.2f} | {last.rss_mb:.0f} MB | {text(rss, 'MB')} | {text(own, 'MB')} |")
+    if result.gpu_mb:
+        lines.append(f"| GPU, reserved | | {result.gpu_mb[-1][1]:.0f} MB | {text(result.gpu_slope(), 'MB')} | |")
+    known = sorted(ms for ms in result.latency_ms if ms is not None)
+    lines += ["", f"{sentence[0].upper()}{sentence[1:]}.", "", "| latency, camera stamp → Path | |", "|---|---|"]
+    if known:
+        lines.append(f"| median of the seconds, worst second | {median(known):.1f} ms, {known[-1]:.1f} ms |")
+    lines += [f"| slope | {text(result.latency_slope(), 'ms')} |", "", "| count | |", "|---|---|"]
+    lines += [f"| pictures sent | {result.sent} |", f"| plans | {result.plans} |", *(f"| {name} | {n} |" for name, n in result.counts.items())]
+    return "\n".join(lines)
+
+
+def plot(result: Soak, path: Path) -> None:
+    """Memory and latency over time, the warm-up shaded."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, (above, below) = plt.subplots(2, 1, figsize=(9, 6), sharex=True, layout="constrained")
+    for u in result.usages:
+        if not u.samples:
+            continue
+        minutes = [(s.t_s - u.samples[0].t_s) / 60 for s in u.samples]
+        (line,) = above.plot(minutes, [s.rss_mb for s in u.samples], lw=1.2, label=f"{u.name}: RSS")
+        above.plot(minutes, [s.own_mb for s in u.samples], lw=0.8, ls="--", color=line.get_color(), label=f"{u.name}: own")
+    if result.gpu_mb:
+        above.plot([(t - result.gpu_mb[0][0]) / 60 for t, _ in result.gpu_mb], [mb for _, mb in result.gpu_mb], lw=1.2, label="GPU, reserved")
+    below.plot([t / 60 for t in result.t_s], [float("nan") if ms is None else ms for ms in result.latency_ms], lw=0.6, label="median of each second")
+    above.set(ylabel="memory [MB]", title=f"{result.took_s / 60:.1f} minutes{f', {result.ended_by}' if result.ended_by else ''}: {result.what}")
+    below.set(ylabel="camera stamp → Path [ms]", xlabel="minutes")
+    for axes in (above, below):
+        axes.axvspan(0, WARM_UP * result.took_s / 60, color="0.92", zorder=0)
+        axes.grid(alpha=0.3)
+        axes.legend(fontsize="small")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+def report(result: Soak, *, page: Path | None, picture: Path) -> int:
+    """Print, plot, write the page if asked; the exit status."""
+    text = rows_of(result)
+    print(text)
+    if result.t_s:
+        plot(result, picture)
+        print(f"plot: {picture}")
+    if page is not None:
+        renew(page, "soak", text, fenced=False)
+    if result.ended_by == "a node ended" or not result.plans:
+        return 2
+    steady, _ = verdict({u.name: u.slope(warm_up=WARM_UP) for u in result.usages})
+    return 0 if steady else 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run and report."""
+    parser = argparse.ArgumentParser(prog="python -m bench soak", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--model", type=Path, help="model directory (default: a small one with random weights, on the CPU)")
+    parser.add_argument("--image", default="1600x900", metavar="WxH")
+    parser.add_argument("--rate", type=float, default=30.0)
+    parser.add_argument("--compressed", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="name:=value", dest="assignments", help="argument of `vavam launch vavam`")
+    parser.add_argument("--log", type=Path, default=ROOT / "out" / "soak.jsonl", help="a line a second (default out/soak.jsonl); the nodes' output beside it")
+    parser.add_argument("--plot", type=Path, help="default: beside the log; with --write beside the page")
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)} and its plot")
+    args = parser.parse_args(argv)
+    try:
+        width, height = image_size(args.image)
+        camera = CameraSettings(width=width, height=height, rate_hz=args.rate, compressed=args.compressed)
+        given: dict[str, Any] = parse_assignments(args.assignments)
+        options = f"; {' '.join(args.assignments)}" if args.assignments else ""
+        result = Soak(asked_s=60.0 * args.minutes, what=f"{camera.text}; {args.model.name if args.model else 'small model, random weights, CPU'}{options}")
+        args.log.parent.mkdir(parents=True, exist_ok=True)
+        output = args.log.with_suffix(".nodes.log")
+        with args.log.open("w", encoding="utf-8") as log, output.open("w", encoding="utf-8") as said, started(args.model, camera, given, said) as live:
+            live.wait_for_path()
+            soak(live, result, log)
+    except VavamError as e:
+        print(f"error: {e}", file=sys.stderr)
+        return 2
+    picture = args.plot or (PAGE.with_suffix(".png") if args.write else args.log.with_suffix(".png"))
+    return report(result, page=PAGE if args.write else None, picture=picture)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

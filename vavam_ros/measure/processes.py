@@ -1,0 +1,94 @@
+"""Processor time and memory of processes, from /proc (Linux)."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from vavam_ros.measure.trend import Slope, after_warm_up, slope
+
+PROC = Path("/proc")
+MB = 1e6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One process at one time. `own_mb`: of its resident memory what it does not share with files or other processes (pictures in transit are shared)."""
+
+    t_s: float  # monotonic
+    cpu_s: float  # user and system, since its start
+    rss_mb: float
+    own_mb: float
+
+
+@dataclass(slots=True)
+class Usage:
+    """The samples of one process."""
+
+    name: str
+    pid: int
+    samples: list[Sample] = field(default_factory=list)
+
+    def take(self) -> Sample | None:
+        """Sample now; None when it has ended."""
+        sample = read_process(self.pid)
+        if sample is not None:
+            self.samples.append(sample)
+        return sample
+
+    @property
+    def cores(self) -> float | None:
+        """Processor seconds per second between the first sample and the last."""
+        if len(self.samples) < 2:
+            return None
+        first, last = self.samples[0], self.samples[-1]
+        return (last.cpu_s - first.cpu_s) / (last.t_s - first.t_s) if last.t_s > first.t_s else None
+
+    def slope(self, *, own: bool = False, warm_up: float = 0.2) -> Slope | None:
+        """MB per hour after the warm-up."""
+        t = [s.t_s for s in self.samples]
+        i = after_warm_up(t, warm_up)
+        return slope(t[i:], [s.own_mb if own else s.rss_mb for s in self.samples[i:]])
+
+
+def read_process(pid: int) -> Sample | None:
+    """A sample of a process, None when there is none of this number."""
+    try:
+        fields = (PROC / str(pid) / "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        _, resident, shared = map(int, (PROC / str(pid) / "statm").read_text(encoding="utf-8").split()[:3])
+    except (OSError, ValueError):
+        return None
+    page_mb = os.sysconf("SC_PAGE_SIZE") / MB
+    cpu_s = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return Sample(t_s=time.monotonic(), cpu_s=cpu_s, rss_mb=resident * page_mb, own_mb=(resident - shared) * page_mb)
+
+
+def processes_in(namespace: str) -> dict[str, int]:
+    """Node name → process, of the nodes that `vavam launch` or `ros2 launch` started in a namespace on this machine, by their command lines."""
+    wanted = f"__ns:=/{namespace.strip('/')}"
+    found = {}
+    for path in PROC.glob("[0-9]*/cmdline"):
+        try:
+            words = path.read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        name = next((w.partition(":=")[2] for w in words if w.startswith("__node:=")), None)
+        if wanted in words and name:
+            found[name] = int(path.parent.name)
+    return found
+
+
+def usage_table(usages: Iterable[Usage], warm_up: float = 0.2) -> str:
+    """For people: cores, memory now, and its slope with one standard error."""
+    lines = [f"{'':28} {'cores':>6} {'RSS MB':>8} {'own MB':>8}   slope of RSS"]
+    for u in usages:
+        if not u.samples:
+            lines.append(f"{u.name:28} gone")
+            continue
+        cores, trend, last = u.cores, u.slope(warm_up=warm_up), u.samples[-1]
+        text = f"{trend.per_h:+.1f} ± {trend.se:.1f} MB/h (standard error, {trend.blocks} blocks)" if trend else "too short to tell"
+        lines.append(f"{u.name:28} {cores if cores is not None else float('nan'):6.2f} {last.rss_mb:8.1f} {last.own_mb:8.1f}   {text}")
+    return "\n".join(lines)
