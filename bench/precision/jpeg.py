@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 import torch
 
-from bench.bench_inference import timed_s
+from bench.bench_model import medians_s
 from bench.precision.shared import Drive, Row, Setting, columns, cut, relative
 from bench.precision.tokenizer import as_input
 from vavam_ros.core.camera import decode_compressed
@@ -98,7 +98,7 @@ def measure(drive: Drive, tokenizer: VQ16, setting: Setting, *, pictures: int, s
             files = [encode(cut(rgb, hw), quality) for rgb in frames]
             decoded = {name: [decoder(data) for data in files] for name, decoder in usable.items()}
             sides: dict[str, Callable[[], object]] = {name: partial(_decode_all, decoder, files) for name, decoder in usable.items()}
-            times = relative(timed_s(sides, setting.repeats, setting.clock, True), REFERENCE)
+            times = relative(medians_s(sides, setting.repeats, True, setting.clock), REFERENCE)
             reference = decoded[REFERENCE]
             codes = [tokenizer.encode(as_input(rgb, tokenizer.spec)) for rgb in reference]
             for name, (_, note) in found.items():

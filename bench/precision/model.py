@@ -19,7 +19,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from bench.bench_inference import timed_s
+from bench.bench_model import medians_s
 from bench.precision.shared import SAMPLES, Drive, Row, Setting, attempt, columns, difference_cm, noise_of, plans_m, relative, straight_on
 from bench.precision.tokenizer import as_input, encoded
 from vavam_ros.core.artifact import LoadedArtifact
@@ -69,12 +69,12 @@ def plan_times(models: dict[str, InferenceModel], tokens: Tensor, setting: Setti
     def context(name: str) -> None:
         kept[name] = models[name].context(tokens[None])
 
-    contexts = timed_s({name: partial(context, name) for name in models}, setting.repeats, setting.clock, False)
+    contexts = medians_s({name: partial(context, name) for name in models}, setting.repeats, False, setting.clock)
     found = {}
     for k in SAMPLES:
         command = torch.zeros(k, dtype=torch.int64)
         sides: dict[str, Callable[[], object]] = {n: partial(m.sample, kept[n], noise_of(m.spec.action.horizon, k), command) for n, m in models.items()}
-        denoise = timed_s(sides, setting.repeats, setting.clock, True)
+        denoise = medians_s(sides, setting.repeats, True, setting.clock)
         found[k] = relative({name: contexts[name] + denoise[name] for name in models}, REFERENCE)
     return found
 

@@ -14,7 +14,7 @@ import torch
 from einops import rearrange
 from torch import Tensor
 
-from bench.bench_inference import timed_s
+from bench.bench_model import medians_s
 from bench.precision.shared import SAMPLES, Drive, Row, Setting, attempt, columns, difference_cm, plans_m, relative, straight_on
 from vavam_ros.core.artifact import LoadedArtifact
 from vavam_ros.core.camera import resize_like_upstream, to_model_input
@@ -75,7 +75,7 @@ def compare(name: str, tokenizer: VQ16, pictures: list[U8], setting: Setting, pl
     kinds = {kind: variant(tokenizer, *how) for kind, how in VARIANTS.items()}
     found = {kind: attempt(partial(encoded, one, images)) for kind, one in kinds.items()}
     sides: dict[str, Callable[[], object]] = {kind: partial(kinds[kind].encode, images[0]) for kind, (codes, _) in found.items() if codes is not None}
-    ratio = relative(timed_s(sides, setting.repeats, setting.clock, False), REFERENCE)
+    ratio = relative(medians_s(sides, setting.repeats, False, setting.clock), REFERENCE)
     reference = found[REFERENCE][0]
     planned = None if plan is None else plan(reference)
     rows = []
