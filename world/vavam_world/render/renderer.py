@@ -18,7 +18,7 @@ from vavam_world.render.post import Developer
 from vavam_world.render.scene import LABEL_STEP, Scene
 
 FINE_PX = 100_000  # cameras up to this size are drawn larger and averaged: thin markings do not flicker
-FINE_SCALE = 1.5  # by this much; 2 costs a third more and shows little more
+FINE_SCALE = 1.5  # by this much: most of what 2 does against flicker, for two thirds of its time (docs/decisions/0009)
 
 
 class _Eye:
