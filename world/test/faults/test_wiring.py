@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from vavam_world.contracts import MapSpec, RouteSpec, Scenario
+from vavam_world.faults import apart
 from vavam_world.faults.observer import Observer
 from vavam_world.faults.spec import Fault
+from vavam_world.render.renderer import Renderer
 
 pytestmark = pytest.mark.ros
 ROAD = Scenario(name="empty", map=MapSpec(kind="straight"), route=RouteSpec(length_m=200.0), start_speed_mps=5.0, time_limit_s=10.0)
@@ -50,3 +52,8 @@ def test_faults_that_cannot_be_meant_end_the_world_with_an_error(tmp_path: Path)
     ended = subprocess.run(_world(tmp_path, '[{"name": "image_frost", "begin_s": 1}]'), capture_output=True, text=True, timeout=60.0, check=False)
     assert ended.returncode == 1
     assert "got name 'image_frost', expected one of image_freeze" in ended.stderr
+
+
+def test_the_bag_that_is_looped_leaves_no_renderer_behind(tmp_path: Path) -> None:
+    assert apart._bag(tmp_path).stat().st_size > 10_000
+    assert Renderer._living is None

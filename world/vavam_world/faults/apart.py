@@ -23,6 +23,7 @@ from vavam_world.faults.observer import CODE
 from vavam_world.faults.system import System
 from vavam_world.record.bag import CAMERA_INFO_TOPIC, IMAGE_TOPIC, ODOMETRY_TOPIC, ROUTE_TOPIC
 from vavam_world.record.drives import DriveJob, record_drive
+from vavam_world.report.run import close_studio
 
 WATCH_TICKS = 100  # so long the gate must not become READY
 BAG_S = 6.0
@@ -106,7 +107,10 @@ def bag_loop(model: Path, config: Config, folder: Path, domain: int) -> Outcome:
 def _bag(folder: Path) -> Path:
     made = folder / "loop.mcap"
     road = Scenario(name="loop", map=MapSpec(kind="straight", lanes=2), route=RouteSpec(length_m=200.0), time_limit_s=BAG_S)
-    record_drive(DriveJob(index=0, make_scenario=lambda: road, path=made, labels=False, backend="auto"))
+    try:
+        record_drive(DriveJob(index=0, make_scenario=lambda: road, path=made, labels=False, backend="auto"))
+    finally:
+        close_studio()
     return made
 
 
