@@ -23,6 +23,7 @@ from vavam_ros.nodes import convert
 from vavam_ros.nodes.parameter_table import markdown
 from vavam_ros.nodes.path_follower_table import ACTUATION_NAMES, FOLLOW_NAMES, PARAMETERS
 
+pytestmark = pytest.mark.ros
 GIVEN = {"wheelbase_m": 2.9, "max_steer_rad": 0.61, "rear_axle_x_m": -1.4}
 T0 = 100 * NS_PER_S
 LATCHED = QoSProfile(depth=10, durability=DurabilityPolicy.TRANSIENT_LOCAL)

@@ -8,6 +8,8 @@ import pytest
 from vavam_ros.core.contracts import EncodingError
 from vavam_ros.nodes.worker import Worker
 
+pytestmark = pytest.mark.ros  # no rclpy, but it waits for threads as the nodes' tests do
+
 
 class Harness:
     """A worker whose jobs wait for a gate."""

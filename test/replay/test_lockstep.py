@@ -17,6 +17,7 @@ from vavam_ros.core.camera import CanonicalCamera
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 from vavam_ros.replay.clip_bag import clip_for, write_clip
 
+pytestmark = pytest.mark.ros
 TINY = ModelSpec(
     name="tiny",
     video=VideoSpec(width=64, layers=2, head_size=32, vocabulary=65, grid_h=9, grid_w=16, mup_base_width=32),

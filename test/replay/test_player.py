@@ -26,6 +26,7 @@ from rosgraph_msgs.msg import Clock  # noqa: E402
 from std_msgs.msg import String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 
+pytestmark = pytest.mark.ros
 T0 = 1_000 * NS_PER_S
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +36,12 @@ def practice_model(pytestconfig: pytest.Config) -> Path:
     path = folder / digest
     if not (path / "model.yaml").is_file():
         for old in folder.iterdir():
-            shutil.rmtree(old)
-        practice_artifact(path)
+            if not old.name.startswith(digest):
+                shutil.rmtree(old, ignore_errors=True)
+        making = folder / f"{digest}.{os.getpid()}"  # two test runs side by side may both make it: whole directories change places
+        practice_artifact(making)
+        try:
+            making.rename(path)
+        except OSError:  # the other was first
+            shutil.rmtree(making)
     return path
