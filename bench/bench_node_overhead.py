@@ -18,7 +18,6 @@ import sys
 import tempfile
 import threading
 import time
-from array import array
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 WIDTH, HEIGHT = 1600, 900
+CAMERA = "nuscenes_cam_front"
 WARM_UP_S = 3.0
 NS = 1_000_000_000
 
@@ -114,7 +114,7 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
     )
     video = VideoSpec(width=32, layers=2, head_size=16, vocabulary=65, frames=4, grid_h=18, grid_w=32, mup_base_width=16)
     spec = ModelSpec(name="tiny", video=video, action=ActionSpec(width=16, mup_base_width=8))
-    random_artifact(folder / "model", spec, tokenizer=vq, camera="nuscenes_cam_front")
+    random_artifact(folder / "model", spec, tokenizer=vq, camera=CAMERA)
     params = {
         "model_dir": str(folder / "model"), "device": "cpu", "camera_mount_rpy_deg": "[0.0, 0.0, 0.0]", "command_source": "fixed", "tokenize_rate_hz": 0.0,
         "plan_rate_hz": 0.0, "check_golden": "false", "timing_window": 5000, "image_qos_depth": 5,
@@ -138,22 +138,16 @@ def cpu_s(pid: int) -> float:
 
 def drive(args: argparse.Namespace, pid: int) -> dict[str, Any]:
     """Publish images at the rate, odometry at its own; collect when each Path came back."""
-    import numpy as np
     import rclpy
-    from nav_msgs.msg import Odometry
     from nav_msgs.msg import Path as PathMsg
     from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
-    from rclpy.qos import QoSProfile, ReliabilityPolicy
-    from sensor_msgs.msg import CameraInfo, Image
-    from std_msgs.msg import Header
 
-    from vavam_ros.nodes.convert import time_msg
+    from vavam_ros.cli.live_camera import CameraSettings, LiveCamera
+    from vavam_ros.core.camera import CANONICAL_CAMERAS
 
     rclpy.init(args=[])
     node = rclpy.create_node("bench_world")
-    sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
-    images, infos = node.create_publisher(Image, "/vavam_node/image", sensor), node.create_publisher(CameraInfo, "/vavam_node/camera_info", 5)
-    odometry = node.create_publisher(Odometry, "/vavam_node/odometry", 50)
+    sent: dict[int, int] = {}
     back: dict[int, int] = {}
 
     def on_path(msg: Any) -> None:
@@ -168,50 +162,26 @@ def drive(args: argparse.Namespace, pid: int) -> dict[str, Any]:
             executor.spin()
 
     threading.Thread(target=spin, daemon=True).start()
-    k = [1266.417, 0.0, 816.267, 0.0, 1266.417, 491.507, 0.0, 0.0, 1.0]
-    data = [array("B", np.random.default_rng(i).integers(0, 256, WIDTH * HEIGHT * 3, dtype=np.uint8).tobytes()) for i in range(3)]
-    sent: dict[int, int] = {}
-    stop = threading.Event()
-
-    def send_odometry() -> None:
-        n, start, first = 0, time.monotonic(), time.time_ns()
-        while not stop.is_set():
-            stamp = first + round(n / args.odometry * NS)
-            msg = Odometry(header=Header(stamp=time_msg(stamp), frame_id="odom"), child_frame_id="base_link")
-            msg.pose.pose.orientation.w, msg.twist.twist.linear.x, msg.pose.pose.position.x = 1.0, 8.0, 8.0 * n / args.odometry
-            odometry.publish(msg)
-            n += 1
-            time.sleep(max(0.0, start + n / args.odometry - time.monotonic()))
-
-    threading.Thread(target=send_odometry, daemon=True).start()
-    end_of_start = time.monotonic() + 120.0
-    started_cpu = started_at = own_cpu = None
-    n, next_s = 0, time.monotonic()
-    deadline = float("inf")
-    while time.monotonic() < min(deadline, end_of_start if started_at is None else float("inf")):
-        stamp = time.time_ns()
-        header = Header(stamp=time_msg(stamp), frame_id="camera")
-        msg = Image(header=header, width=WIDTH, height=HEIGHT, encoding="bgr8", step=WIDTH * 3)
-        msg.data = data[n % 3]
-        infos.publish(CameraInfo(header=header, width=WIDTH, height=HEIGHT, distortion_model="plumb_bob", d=[0.0] * 5, k=k))
-        if started_at is not None:
-            sent[stamp] = time.time_ns()
-        images.publish(msg)
-        n += 1
-        if back and deadline == float("inf"):
-            deadline = time.monotonic() + WARM_UP_S + args.seconds
-        if started_at is None and deadline < float("inf") and time.monotonic() > deadline - args.seconds:
-            started_at, started_cpu, own_cpu = time.monotonic(), cpu_s(pid), cpu_s(os.getpid())
-        next_s = max(next_s + 1.0 / args.rate, time.monotonic())
-        time.sleep(next_s - time.monotonic() if next_s > time.monotonic() else 0.0)
-    time.sleep(0.5)
-    if started_at is None or started_cpu is None or own_cpu is None:
-        raise SystemExit("no Path came back within two minutes")
-    took = time.monotonic() - started_at
-    result = {"sent": sent, "back": back, "node_cores": (cpu_s(pid) - started_cpu) / took, "publisher_cores": (cpu_s(os.getpid()) - own_cpu) / took}
-    stop.set()
+    settings = CameraSettings(width=WIDTH, height=HEIGHT, rate_hz=args.rate, odometry_hz=args.odometry)
+    topics = {name: f"/vavam_node/{name}" for name in ("image", "camera_info", "odometry")}
+    camera = LiveCamera(node, settings, CANONICAL_CAMERAS[CAMERA], topics, lambda stamp_ns: sent.setdefault(stamp_ns, time.time_ns()))
+    camera.start()
+    try:
+        end_of_start_s = time.monotonic() + 120.0
+        while not back:
+            if time.monotonic() > end_of_start_s:
+                raise SystemExit("no Path came back within two minutes")
+            time.sleep(0.05)
+        time.sleep(WARM_UP_S)
+        first_ns, began_s, node_cpu_s, own_cpu_s = time.time_ns(), time.monotonic(), cpu_s(pid), cpu_s(os.getpid())
+        time.sleep(args.seconds)
+        took_s, node_cpu_s, own_cpu_s = time.monotonic() - began_s, cpu_s(pid) - node_cpu_s, cpu_s(os.getpid()) - own_cpu_s
+    finally:
+        camera.close()
+    time.sleep(0.5)  # for the last Paths
     rclpy.try_shutdown()
-    return result
+    measured = {stamp_ns: at_ns for stamp_ns, at_ns in sent.items() if stamp_ns >= first_ns}
+    return {"sent": measured, "back": back, "node_cores": node_cpu_s / took_s, "publisher_cores": own_cpu_s / took_s}
 
 
 def summarise(result: dict[str, Any], record: dict[str, Any]) -> dict[str, Any]:

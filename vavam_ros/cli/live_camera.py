@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from array import array
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,16 +17,16 @@ from vavam_ros.core.contracts import NS_PER_S, U8
 
 PICTURES = 3  # that take turns: no two alike in a row, or the camera counts as frozen
 SPEED_MPS = 8.0
-ODOMETRY_HZ = 100.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CameraSettings:
-    """Size [pixels], rate and encoding of the pictures."""
+    """Size [pixels], rate and encoding of the pictures; rate of the odometry beside them."""
 
     width: int = 1600
     height: int = 900
     rate_hz: float = 30.0
+    odometry_hz: float = 100.0
     compressed: bool = False
 
     @property
@@ -48,13 +49,20 @@ def pictures(width: int, height: int) -> list[U8]:
 class LiveCamera:
     """Publishes until closed, from two threads of its own. `sent` counts pictures."""
 
-    def __init__(self, node: Any, settings: CameraSettings, canonical: CanonicalCamera, topics: dict[str, str]) -> None:
-        """`node`: an rclpy node; `topics`: names of image, camera_info and odometry."""
+    def __init__(
+        self,
+        node: Any,
+        settings: CameraSettings,
+        canonical: CanonicalCamera,
+        topics: dict[str, str],
+        on_sending: Callable[[int], None] = lambda stamp_ns: None,
+    ) -> None:
+        """`node`: an rclpy node; `topics`: names of image, camera_info and odometry; `on_sending`: told a picture's stamp just before it is published."""
         from nav_msgs.msg import Odometry
         from rclpy.qos import QoSProfile, ReliabilityPolicy
         from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
-        self._settings, self.sent = settings, 0
+        self._settings, self._on_sending, self.sent = settings, on_sending, 0
         sensor = QoSProfile(depth=5, reliability=ReliabilityPolicy.BEST_EFFORT)
         self._images = node.create_publisher(CompressedImage if settings.compressed else Image, topics["image"], sensor)
         self._infos = node.create_publisher(CameraInfo, topics["camera_info"], 5)
@@ -94,8 +102,10 @@ class LiveCamera:
         period_s, next_s = 1.0 / self._settings.rate_hz, time.monotonic()
         while not self._stop.wait(max(0.0, next_s - time.monotonic())):
             message = self._messages[self.sent % PICTURES]
-            message.header = self._info.header = Header(stamp=time_msg(time.time_ns()), frame_id="camera")
+            stamp_ns = time.time_ns()
+            message.header = self._info.header = Header(stamp=time_msg(stamp_ns), frame_id="camera")
             self._infos.publish(self._info)
+            self._on_sending(stamp_ns)
             self._images.publish(message)
             self.sent += 1
             next_s = max(next_s + period_s, time.monotonic())
@@ -107,11 +117,11 @@ class LiveCamera:
 
         from vavam_ros.nodes.convert import time_msg
 
-        n, start_s, first_ns = 0, time.monotonic(), time.time_ns()
+        n, hz, start_s, first_ns = 0, self._settings.odometry_hz, time.monotonic(), time.time_ns()
         msg = Odometry(child_frame_id="base_link")
         msg.pose.pose.orientation.w, msg.twist.twist.linear.x = 1.0, SPEED_MPS
-        while not self._stop.wait(max(0.0, start_s + n / ODOMETRY_HZ - time.monotonic())):
-            msg.header = Header(stamp=time_msg(first_ns + round(n / ODOMETRY_HZ * NS_PER_S)), frame_id="odom")
-            msg.pose.pose.position.x = SPEED_MPS * n / ODOMETRY_HZ
+        while not self._stop.wait(max(0.0, start_s + n / hz - time.monotonic())):
+            msg.header = Header(stamp=time_msg(first_ns + round(n / hz * NS_PER_S)), frame_id="odom")
+            msg.pose.pose.position.x = SPEED_MPS * n / hz
             self._odometry.publish(msg)
             n += 1
