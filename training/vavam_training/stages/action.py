@@ -19,6 +19,7 @@ from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer import VQ16
 from vavam_training.contracts import Batch, DataError, LossTerms, ParamGroup, Picture
 from vavam_training.loop.optim import mup_groups_action, mup_groups_video
+from vavam_training.stages import frames_attention
 from vavam_training.stages.costs import action_forward_flops, video_context_flops, video_forward_flops
 from vavam_training.stages.drawing import decoded, seen_from_above
 from vavam_training.stages.embedding import embed_codes
@@ -134,7 +135,10 @@ class ActionStage:
         commands = repeat(command, "b t -> b (d t)", d=draws)
         noisy = interpolant(noise, data, time, flow.sigma_min)
         if context is None:
-            velocity = model.training_velocity(tokens, noisy, time, commands, self.options.detach_video)
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.options.detach_video):
+                context = model.video.context(tokens)
+        if frames_attention.available(tokens.device):
+            velocity = frames_attention.velocity_of_frames(model, context, noisy, time, commands)
         else:
             velocity = model.velocity_of_frames(context, noisy, time, commands)
         error = (velocity.float() - target_velocity(noise, data, flow.sigma_min)).square().mean(dim=(-1, -2))

@@ -119,7 +119,7 @@ class Block(nn.Module):
         return y
 
 
-def _layers(blocks: nn.ModuleList) -> list[Block]:
+def blocks_of(blocks: nn.ModuleList) -> list[Block]:
     """The same, typed."""
     return [block for block in blocks if isinstance(block, Block)]
 
@@ -167,7 +167,7 @@ class VideoModel(nn.Module):
 
     def layer(self, i: int, x: Tensor) -> Tensor:
         """The residual stream (B, N, d) of whole windows, after layer i from before it."""
-        block = _layers(self.blocks)[i]
+        block = blocks_of(self.blocks)[i]
         q, k, v = block.attention.project(norm(x))
         return block.finish(x, video_attention(q, k, v, self.scale, None))
 
@@ -190,7 +190,7 @@ class VideoModel(nn.Module):
         self.check(tokens, values=True)
         context = self.empty_context()
         x = self.embed(rearrange(tokens, "b t h w -> b (t h w)"))
-        for i, block in enumerate(_layers(self.blocks)):
+        for i, block in enumerate(blocks_of(self.blocks)):
             q, k, v = block.attention.project(norm(x))
             k, v = context.append(i, k, v)
             x = block.finish(x, video_attention(q, k, v, self.scale, None))
@@ -219,7 +219,7 @@ class VideoModel(nn.Module):
         bias = None
         if n and m > 1:
             bias = x.new_zeros(m, n + m).masked_fill(~appended_mask(n, m, device=x.device), -torch.inf)
-        *blocks, last = _layers(self.blocks)
+        *blocks, last = blocks_of(self.blocks)
         for i, block in enumerate(blocks):
             q, k, v = block.attention.project(norm(x))
             k, v = context.append(i, k, v)
@@ -298,7 +298,7 @@ class ActionExpert(nn.Module):
     def hidden(self, context: Context, x: Tensor, sees_video: Tensor | None = None) -> Iterator[Tensor]:
         """The residual stream (B, G, H, e) of encoded actions x: as it enters, then after each layer. `sees_video` (G·H, n), None = everything."""
         yield x
-        for i, block in enumerate(_layers(self.blocks)):
+        for i, block in enumerate(blocks_of(self.blocks)):
             q, k, v = block.attention.project(norm(x))
             x = block.finish(x, action_attention(q, k, v, *context.layer(i), self.scale, sees_video))
             yield x
