@@ -104,6 +104,24 @@ def test_the_action_loss_is_the_models_and_draws_average_it() -> None:
     assert float(drawn) == pytest.approx(float(mean), rel=0.1)
 
 
+def test_weights_of_waypoints_scale_each_coordinates_error_and_keep_the_size_of_the_loss() -> None:
+    data, h = batch(), tiny.SPEC.action.horizon
+    plain = ActionStage(tiny.SPEC, ActionOptions(), 1)
+    model = alive(plain)
+
+    def loss(weights: tuple[tuple[float, float], ...]) -> float:
+        return ActionStage(tiny.SPEC, ActionOptions(waypoint_weights=weights), 1).loss(model, data, generator(3), "model", 0).total.item()
+
+    alike, ahead, side = loss(((7.0, 7.0),) * h), loss(((1.0, 1e-6),) * h), loss(((1e-6, 1.0),) * h)
+    assert alike == pytest.approx(plain.loss(model, data, generator(3), "model", 0).total.item())
+    assert alike == pytest.approx((ahead + side) / 2, rel=1e-4)
+    assert ahead != pytest.approx(side, rel=0.05)
+    with pytest.raises(ConfigError, match="got 2 waypoint_weights, expected one for each of 6"):
+        ActionStage(tiny.SPEC, ActionOptions(waypoint_weights=((1.0, 1.0),) * 2), 1)
+    with pytest.raises(ConfigError, match="pairs"):
+        ActionOptions(waypoint_weights=((1.0, 0.0),) * h)
+
+
 def test_a_plan_does_not_see_later_frames() -> None:
     stage = ActionStage(tiny.SPEC, ActionOptions(noise_draws=2), 1)
     model, data = alive(stage), batch()

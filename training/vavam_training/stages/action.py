@@ -35,6 +35,9 @@ class ActionOptions:
     `train_video`: the video model learns too, from the actions' loss and `video_loss` times its own.
     `time`: how flow times are drawn (beta as the reference, or uniform). `noise_draws`: noises and times for each plan; all read the same video context, which
     costs far more than the expert. `codebook_embedding`: a new video model's token embeddings begin where the tokenizer's codes lie.
+    `waypoint_weights`: a pair (ahead, to the left) for each waypoint, by which squared errors are weighted (scaled to a mean of 1; empty: all alike).
+    The flow that is learned stays the same, each coordinate's best velocity being its own mean; a mean over metres would spend the model on how far ahead
+    the last waypoint lies, which is uncertain anyway, and not on the decimetres to the side that steering needs.
     Plans are learned for every frame of a window from the frames up to it, so each length of context is learned too."""
 
     init_std: float = 0.0086
@@ -45,6 +48,7 @@ class ActionOptions:
     time: str = "beta"
     noise_draws: int = 1
     codebook_embedding: bool = False
+    waypoint_weights: tuple[tuple[float, float], ...] = ()
     pictures: int = 4
 
     def __post_init__(self) -> None:
@@ -54,6 +58,8 @@ class ActionOptions:
             raise ConfigError("action stage: video_loss needs train_video: a frozen video model learns nothing from it")
         if self.train_video and self.detach_video:
             raise ConfigError("action stage: train_video needs detach_video: false; without a graph the video model learns nothing")
+        if any(len(pair) != 2 or min(pair) <= 0.0 for pair in self.waypoint_weights):
+            raise ConfigError(f"action stage: waypoint_weights got {self.waypoint_weights}, expected pairs (ahead, to the left) above 0")
         if self.init_std <= 0.0 or self.video_loss < 0.0 or self.noise_draws < 1 or self.pictures < 0:
             got = f"init_std {self.init_std}, video_loss {self.video_loss}, noise_draws {self.noise_draws}, pictures {self.pictures}"
             raise ConfigError(f"action stage: got {got}, expected positive, 0 or more, 1 or more, 0 or more")
@@ -81,6 +87,8 @@ class ActionStage:
         given = initial.spec.video if initial is not None else video.spec if video is not None else spec.video
         if given != spec.video or (initial is not None and initial.spec.action != spec.action):
             raise ConfigError(f"action stage: the weights given are of another size ({given}), expected {spec.video}, {spec.action}")
+        if len(options.waypoint_weights) not in (0, spec.action.horizon):
+            raise ConfigError(f"action stage: got {len(options.waypoint_weights)} waypoint_weights, expected one for each of {spec.action.horizon} waypoints")
 
     def build(self, device: torch.device) -> VaVAM:
         """The expert new, or as given; the video model as given, or new."""
@@ -141,7 +149,11 @@ class ActionStage:
             velocity = frames_attention.velocity_of_frames(model, context, noisy, time, commands)
         else:
             velocity = model.velocity_of_frames(context, noisy, time, commands)
-        error = (velocity.float() - target_velocity(noise, data, flow.sigma_min)).square().mean(dim=(-1, -2))
+        error = (velocity.float() - target_velocity(noise, data, flow.sigma_min)).square()
+        if self.options.waypoint_weights:
+            weights = error.new_tensor(self.options.waypoint_weights)
+            error = error * (weights / weights.mean())
+        error = error.mean(dim=(-1, -2))
         return (error * known).sum() / known.sum().clamp_min(1)
 
     def tokens(self, batch: Batch) -> int:
