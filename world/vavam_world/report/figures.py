@@ -164,7 +164,7 @@ def over_time(trace: Trace, route: Route) -> bytes:
     limit = np.interp(_progress(trace, route), route.s_m, np.minimum(route.speed_limit_mps, trace.scenario.cruise_mps))
     top.plot(motion.t_s, limit, "--", color=hex_of(palette.SOFT), linewidth=1.0, label="cruise speed or limit")
     top.set_ylabel("speed [m/s]", fontsize=9)
-    top.set_ylim(bottom=min(0.0, float(motion.speed_mps.min())))
+    top.set_ylim(min(0.0, float(motion.speed_mps.min())), 1.1 * max(1.0, float(motion.speed_mps.max()), float(limit.max())))
     middle.plot(motion.t_s, np.degrees(motion.steer_rad), color=hex_of(palette.VEHICLE), linewidth=1.4, label="front wheels, + left")
     middle.set_ylabel("steering [°]", fontsize=9)
     middle.set_ylim(min(-3.0, 1.1 * float(np.degrees(motion.steer_rad.min()))), max(3.0, 1.1 * float(np.degrees(motion.steer_rad.max()))))
@@ -207,6 +207,7 @@ def scores(rows: Sequence[tuple[str, Sequence[tuple[str, float, float, float]]]]
         axes.bar(x, mean, width * 0.92, color=colours[j % len(colours)], label=driver.replace("_", " "))
         axes.errorbar(x, mean, yerr=np.maximum([mean - low, high - mean], 0.0), fmt="none", ecolor="black", elinewidth=1.0, capsize=3)
     axes.set_xticks(range(len(rows)), [name for name, _ in rows], fontsize=9)
+    axes.set_xlim(-0.6, max(len(rows), 4) - 0.4)  # one or two groups do not become walls
     axes.set_ylim(0.0, limit)
     axes.set_title(title, fontsize=10, loc="left")
     axes.grid(True, axis="y", color="#e6e8eb", linewidth=0.7)
