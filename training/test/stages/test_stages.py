@@ -116,7 +116,7 @@ def test_weights_of_waypoints_scale_each_coordinates_error_and_keep_the_size_of_
     assert alike == pytest.approx(plain.loss(model, data, generator(3), "model", 0).total.item())
     assert alike == pytest.approx((ahead + side) / 2, rel=1e-4)
     assert ahead != pytest.approx(side, rel=0.05)
-    with pytest.raises(ConfigError, match="got 2 waypoint_weights, expected one for each of 6"):
+    with pytest.raises(ConfigError, match="got 2 waypoint_weights, expected one for each of 4"):
         ActionStage(tiny.SPEC, ActionOptions(waypoint_weights=((1.0, 1.0),) * 2), 1)
     with pytest.raises(ConfigError, match="pairs"):
         ActionOptions(waypoint_weights=((1.0, 0.0),) * h)
