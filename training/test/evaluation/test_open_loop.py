@@ -61,6 +61,18 @@ def test_tables_by_command_speed_and_second() -> None:
     assert [c.time_s for c in scores.calibration] == [1.0, 2.0]
 
 
+def test_errors_ahead_and_to_the_side_are_those_of_the_parts_of_the_distance() -> None:
+    p = made_up()
+    scores = score(p, ("set",), DriveBootstrap(p.drive, seed=0, resamples=50))
+    assert [(a.time_s, a.axis) for a in scores.by_axis] == [((h + 1) * p.dt_s, axis) for axis in ("ahead", "side") for h in range(p.horizon)]
+    chosen = p.samples_m[np.arange(len(p.drive)), p.medoid]
+    for i, found in enumerate(scores.by_axis):
+        axis, h = divmod(i, p.horizon)
+        assert found.errors["planner"].value == pytest.approx(np.sqrt(np.mean((chosen[:, h, axis] - p.truth_m[:, h, axis]) ** 2)), abs=1e-6)
+        assert found.errors["truth"].value == pytest.approx(np.std(p.truth_m[:, h, axis]), abs=1e-6)
+    assert set(scores.to_dict()["by_axis"][0]) == {"time_s", "axis", "planner", "mean", "ctrv", "truth"}
+
+
 def test_unknown_speeds_have_a_bin_of_their_own() -> None:
     bins = dict(speed_bins(np.array([-0.2, 5.0, np.nan])))
     assert bins["below 0.5 m/s"].tolist() == [True, False, False]

@@ -5,8 +5,9 @@ Shape letters: N windows · K samples · H waypoints.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,6 +19,7 @@ from vavam_training.evaluation.open_loop import Predictions, errors
 from vavam_training.evaluation.statistics import DriveBootstrap, Interval, Mask
 
 SPEED_EDGES_MPS = (0.5, 5.0, 10.0, 15.0)
+AXES = ("ahead", "side")
 NOMINAL = (0.5, 0.8, 0.9)  # coverage that tables show
 CURVE = tuple(round(float(p), 2) for p in np.linspace(0.05, 0.95, 19))
 
@@ -44,6 +46,22 @@ class HorizonScores:
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
         return {"horizon_s": self.horizon_s, **{name: interval.to_dict() for name, interval in self.metrics.items()}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AxisErrors:
+    """Root mean squares [m] at one time, ahead or to the side (ego frame of the newest frame): what a steering wheel feels is the second.
+
+    `planner`: of the sample that the planner follows; `mean`: of the samples' mean; `ctrv`: constant turn rate; `truth`: of what was driven, about its mean
+    over the windows: the error of a driver that always drives that mean."""
+
+    time_s: float
+    axis: str  # "ahead" or "side"
+    errors: Mapping[str, Interval]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain types for JSON."""
+        return {"time_s": self.time_s, "axis": self.axis, **{name: interval.to_dict() for name, interval in self.errors.items()}}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -86,11 +104,12 @@ class OpenLoopScores:
     by_command: tuple[Scores, ...]
     by_speed: tuple[Scores, ...]
     by_horizon: tuple[HorizonScores, ...]
+    by_axis: tuple[AxisErrors, ...]
     calibration: tuple[Calibration, ...]  # empty with one sample, which has no spread
 
     def to_dict(self) -> dict[str, Any]:
         """Plain types for JSON."""
-        groups = {name: [s.to_dict() for s in getattr(self, name)] for name in ("by_part", "by_command", "by_speed", "by_horizon", "calibration")}
+        groups = {name: [s.to_dict() for s in getattr(self, name)] for name in ("by_part", "by_command", "by_speed", "by_horizon", "by_axis", "calibration")}
         return {"overall": self.overall.to_dict(), **groups}
 
 
@@ -108,6 +127,7 @@ def score(p: Predictions, part_names: tuple[str, ...], bootstrap: DriveBootstrap
             HorizonScores(horizon_s=(h + 1) * p.dt_s, metrics=_scores("", errors(p, h + 1), np.ones(len(p.drive), bool), bootstrap).metrics)
             for h in range(p.horizon)
         ),
+        by_axis=tuple(axis_errors(p, h, i, bootstrap) for i in range(len(AXES)) for h in range(p.horizon)),
         calibration=tuple(calibration_at(p, h, bootstrap) for h in whole_seconds(p)) if p.samples_m.shape[1] > 1 else (),
     )
 
@@ -136,6 +156,25 @@ def whole_seconds(p: Predictions) -> list[int]:
     times = (np.arange(p.horizon) + 1) * p.dt_s
     found = [i for i, t in enumerate(times.tolist()) if abs(t - round(t)) < 1e-6]
     return found or [p.horizon - 1]
+
+
+def axis_errors(p: Predictions, waypoint: int, axis: int, bootstrap: DriveBootstrap) -> AxisErrors:
+    """At one waypoint, ahead (0) or to the side (1)."""
+    samples, truth = p.samples_m[:, :, waypoint, axis].astype(np.float64), p.truth_m[:, waypoint, axis].astype(np.float64)
+    ctrv = p.ctrv_m[:, waypoint, axis]
+    found = {
+        "planner": samples[np.arange(len(samples)), p.medoid] - truth,
+        "mean": samples.mean(axis=1) - truth,
+        "ctrv": ctrv - truth,
+        "truth": truth - (truth.mean() if len(truth) else 0.0),
+    }
+    errors = {name: _root(bootstrap.mean(np.square(e), np.isfinite(e) if name == "ctrv" else None)) for name, e in found.items()}
+    return AxisErrors(time_s=(waypoint + 1) * p.dt_s, axis=AXES[axis], errors=errors)
+
+
+def _root(i: Interval) -> Interval:
+    """Of a mean of squares."""
+    return replace(i, value=math.sqrt(i.value), low=math.sqrt(i.low), high=math.sqrt(i.high))
 
 
 def calibration_at(p: Predictions, waypoint: int, bootstrap: DriveBootstrap) -> Calibration:

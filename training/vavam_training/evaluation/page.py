@@ -100,6 +100,7 @@ def _open_loop(o: OpenLoop) -> dict[str, Any]:
         "rows": [_row(row, i == 0) for rows in shown for i, row in enumerate(rows)],
         "none": [row.name for rows in sections for row in rows if not row.metrics["min_ade_m"].windows],
         "seconds": [(f"{h.horizon_s:g} s", numbers(h.metrics, SHOWN_METRICS)) for h in s.by_horizon],
+        "axes": [(f"{a.time_s:g} s {a.axis}", numbers(a.errors, ("planner", "mean", "ctrv", "truth"))) for a in s.by_axis],
         "over_time": open_loop_plots.error_over_time(s.by_horizon, o.k),
         "by_speed": open_loop_plots.groups(s.by_speed, o.k),
         "by_command": open_loop_plots.groups(s.by_command, o.k),
