@@ -58,7 +58,7 @@ class ActionOptions:
             raise ConfigError("action stage: video_loss needs train_video: a frozen video model learns nothing from it")
         if self.train_video and self.detach_video:
             raise ConfigError("action stage: train_video needs detach_video: false; without a graph the video model learns nothing")
-        if any(len(pair) != 2 or min(pair) <= 0.0 for pair in self.waypoint_weights):
+        if {len(pair) for pair in self.waypoint_weights} - {2} or any(min(pair) <= 0.0 for pair in self.waypoint_weights):
             raise ConfigError(f"action stage: waypoint_weights got {self.waypoint_weights}, expected pairs (ahead, to the left) above 0")
         if self.init_std <= 0.0 or self.video_loss < 0.0 or self.noise_draws < 1 or self.pictures < 0:
             got = f"init_std {self.init_std}, video_loss {self.video_loss}, noise_draws {self.noise_draws}, pictures {self.pictures}"
