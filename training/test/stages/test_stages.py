@@ -16,6 +16,7 @@ from vavam_ros.core.tokenizer.random_init import init_tokenizer
 from vavam_training.contracts import Batch, DataError
 from vavam_training.stages.action import ActionOptions, ActionStage
 from vavam_training.stages.costs import action_forward_flops, video_forward_flops
+from vavam_training.stages.longer import for_frames
 from vavam_training.stages.video import VideoNet, VideoOptions, VideoStage
 
 CPU = torch.device("cpu")
@@ -221,3 +222,16 @@ def test_one_pass_over_the_video_serves_both_losses() -> None:
     torch.testing.assert_close(terms.total, flow + 0.5 * video)
     with pytest.raises(ConfigError, match="video_loss needs train_video"):
         ActionOptions(video_loss=0.5)
+
+
+def test_a_model_goes_on_with_longer_windows_and_gives_on_short_ones_what_it_gave() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(), 1)
+    model, data = alive(stage), batch()
+    frames = tiny.SPEC.video.frames
+    longer = for_frames(model, frames + 2)
+    assert isinstance(longer, VaVAM)
+    assert longer.spec.video == replace(tiny.SPEC.video, frames=frames + 2)
+    with torch.no_grad():
+        torch.testing.assert_close(longer.video(data.tokens), model.video(data.tokens), rtol=0, atol=0)
+        longer.video(torch.cat([data.tokens, data.tokens[:, :2]], dim=1))  # as many as it says it holds
+    assert for_frames(model, frames) is model
