@@ -79,10 +79,10 @@ def test_a_model_without_its_nodes_is_evaluated_and_shown_other_pictures(practic
     assert main([*words, "--out", str(tmp_path)]) == 0
     (run,) = tmp_path.rglob("lane_keeping-000.json")
     assert read_run(run).score.completion > 0.05
-    assert main([*words, "--pictures", "black", "--frames", "1", "--out", str(tmp_path)]) == 0
+    assert main([*words, "--pictures", "black", "--frames", "1", "--planner", "samples=3", "selection=medoid", "--out", str(tmp_path)]) == 0
     assert "1 runs in" in capsys.readouterr().err
     made_with = read_run(run).made_with
-    assert (made_with["pictures"], made_with["frames"]) == ("black", "1")
+    assert (made_with["pictures"], made_with["frames"], made_with["planner"]) == ("black", "1", "samples=3 selection=medoid")
     assert json.loads((tmp_path / "evaluation.json").read_text())["settings"]["pictures"] == "black"
 
 

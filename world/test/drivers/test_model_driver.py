@@ -10,11 +10,12 @@ import pytest
 from vavam_world.contracts import U8, WORLD_CAMERA, MapSpec, RouteSpec, Scenario, WorldState
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
-from vavam_world.drivers.model_driver import ModelDriver
+from vavam_world.drivers.model_driver import ModelDriver, planner_config
 from vavam_world.drivers.shown import image_filter
 
 from vavam_ros.core.artifact import random_artifact
 from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.pipeline import PlannerConfig
 from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 
 RUN = Scenario(
@@ -77,3 +78,12 @@ def test_controls(shown: str) -> None:
         assert len(set(seen)) > 8
         assert seen != sorted(seen)
     assert image_filter("as_taken") is None
+
+
+def test_settings_of_the_planner_are_named() -> None:
+    config = planner_config(["samples=16", "selection=medoid", "steps=5"])
+    assert (config.samples, config.selection, config.steps, config.seed) == (16, "medoid", 5, PlannerConfig().seed)
+    assert planner_config([]) == PlannerConfig()
+    for wrong, said in (("sample=16", "got sample, expected some of samples"), ("samples=many", "whole numbers"), ("selection=best", "got selection=best")):
+        with pytest.raises(ConfigError, match=said):
+            planner_config([wrong])

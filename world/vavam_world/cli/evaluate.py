@@ -27,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
     parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--frames", type=int, default=0, help=f"longest context of {DIRECT}, in pictures (default: the model's)")
+    parser.add_argument("--planner", nargs="+", default=(), metavar="NAME=VALUE", help=f"of {DIRECT}: samples, steps, seed, selection (default: the planner's)")
     parser.add_argument("--pictures", choices=get_args(Shown), default="as_taken", help="what they are shown: do they look? (default %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is in it already is not driven again")
 
@@ -43,6 +44,7 @@ def run(args: argparse.Namespace) -> int:
         latency_ticks=args.latency_ticks,
         model=args.model,
         frames=args.frames,
+        planner=tuple(args.planner),
         pictures=args.pictures,
     )
     evaluation = evaluate(drivers, suites_named(args.suite, args.split), config)

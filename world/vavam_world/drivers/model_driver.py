@@ -6,9 +6,11 @@ through them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import cast, get_args
 
 import torch
 
@@ -17,8 +19,10 @@ from vavam_ros.core.camera import CameraModel, Mount, ViewTransform
 from vavam_ros.core.contracts import CameraImage, ConfigError, DensePath, Plan, Waiting, Window
 from vavam_ros.core.geometry import place_path
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
+from vavam_ros.core.planning.selection import Rule
 from vavam_world.contracts import TICK_S, CameraSpec, View, WorldError
 
+PLANNER_SETTINGS = ("samples", "steps", "seed", "selection")
 MAX_PLAN_AGE_S = 1.0  # as the nodes' default: an older one is not driven on, the follower then brakes
 
 
@@ -28,17 +32,17 @@ class ModelDriver:
     name = "vavam_direct"
     needs_image = True
 
-    def __init__(self, model: Path | str, *, samples: int = 8, seed: int = 0, frames: int | None = None) -> None:
-        """`model`: a model directory. `samples`, `seed` as the planner's; `frames`: longest context, None = the model's.
+    def __init__(self, model: Path | str, *, frames: int | None = None, planner: Sequence[str] = ()) -> None:
+        """`model`: a model directory. `frames`: longest context, None = the model's; `planner`: settings of the planner (see `planner_config`).
 
-        Raises ArtifactError, and ConfigError where the model's context has not so many frames."""
+        Raises ArtifactError, and ConfigError where the model's context has not so many frames or a setting is not the planner's."""
         loaded = _loaded(str(model))
         spec = loaded.card.spec
         self.command_rule: str = loaded.card.command_rule
         self.plan_every_ticks = round(spec.frame_dt_s / TICK_S)
         if frames is not None and not 1 <= frames <= spec.video.frames:
             raise ConfigError(f"frames: got {frames}, expected 1 to {spec.video.frames}, the model's")
-        self._loaded, self._samples, self._seed, self._frames = loaded, samples, seed, frames
+        self._loaded, self._config, self._frames = loaded, planner_config(planner), frames
         self._camera: CameraSpec | None = None
         self.reset()
 
@@ -48,8 +52,7 @@ class ModelDriver:
         self._scheduler = PlanScheduler.for_model(
             card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=1.0 / card.spec.frame_dt_s
         )
-        config = PlannerConfig(samples=self._samples, seed=self._seed)
-        self._planner = Planner(self._loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=device)
+        self._planner = Planner(self._loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=self._config, device=device)
         self._encoder: FrameEncoder | None = None
         self.plan_made: Plan | None = None  # the last drivable one
         self._path: DensePath | None = None
@@ -82,6 +85,21 @@ class ModelDriver:
         source = CameraModel(name=camera.name, width=camera.width, height=camera.height, K=camera.K, T_ego_camera=mount.T_ego_camera)
         view = ViewTransform(card.camera, card.tokenizer.image_hw, source=source)
         return FrameEncoder(self._loaded.tokenizer, view, device=torch.device("cpu"), dtype=torch.float32)
+
+
+def planner_config(settings: Sequence[str]) -> PlannerConfig:
+    """From texts like `samples=16`, `selection=medoid`, `steps=5`, `seed=1`, over the planner's defaults. Raises ConfigError."""
+    given = dict(text.partition("=")[::2] for text in settings)
+    if unknown := [name for name in given if name not in PLANNER_SETTINGS]:
+        raise ConfigError(f"planner: got {', '.join(unknown)}, expected some of {', '.join(PLANNER_SETTINGS)}, as in samples=16")
+    selection = given.pop("selection", PlannerConfig().selection)
+    if selection not in get_args(Rule):
+        raise ConfigError(f"planner: got selection={selection}, expected one of {', '.join(get_args(Rule))}")
+    try:
+        numbers = {name: int(text) for name, text in given.items()}
+    except ValueError as error:
+        raise ConfigError(f"planner: {error}; expected whole numbers for {', '.join(given)}") from error
+    return replace(PlannerConfig(selection=cast(Rule, selection)), **numbers)
 
 
 @lru_cache(maxsize=1)

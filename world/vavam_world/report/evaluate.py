@@ -55,6 +55,7 @@ class EvaluateConfig:
     latency_ticks: int = 0
     model: Path | None = None  # of the drivers `vavam` and `vavam_direct`
     frames: int = 0  # longest context of `vavam_direct`; 0: the model's
+    planner: tuple[str, ...] = ()  # settings of its planner, as in samples=16
     pictures: Shown = "as_taken"  # what drivers in this process are shown
 
     def __post_init__(self) -> None:
@@ -99,7 +100,7 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
             backend=config.backend,
             latency_ticks=config.latency_ticks,
             live=live_system(driver, config.model, config.latency_ticks),
-            direct=direct_model(driver, config.model, config.frames),
+            direct=direct_model(driver, config.model, config.frames, config.planner),
             pictures=config.pictures,
         )
         for driver in drivers
@@ -203,6 +204,7 @@ def _tables(
             "backend": config.backend,
             **({"pictures": config.pictures} if config.pictures != "as_taken" else {}),
             **({"context": f"{config.frames} frames at most"} if config.frames else {}),
+            **({"planner": " ".join(config.planner)} if config.planner else {}),
             **versions(),
         },
         suites=hashes,

@@ -36,10 +36,11 @@ SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectModel:
-    """A model directory, and the longest context it is given (0: its own)."""
+    """A model directory, the longest context it is given (0: its own), and settings of its planner (drivers/model_driver.py)."""
 
     model: Path
     frames: int = 0
+    planner: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ class RunJob:
             found["model_card_sha256"] = _card_sha256(self.live.model)
         if self.direct is not None:
             found |= {"model_card_sha256": _card_sha256(self.direct.model)} | ({"frames": str(self.direct.frames)} if self.direct.frames else {})
+            found |= {"planner": " ".join(sorted(self.direct.planner))} if self.direct.planner else {}
         return found | ({"pictures": self.pictures} if self.pictures != "as_taken" else {})
 
 
@@ -124,7 +126,8 @@ def drive_job(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str
     A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
     if job.live is not None:
         return drive_live(job.scenario, job.live, on_line=on_line)
-    driver: Driver = make(job.driver) if job.direct is None else make(job.driver, model=job.direct.model, frames=job.direct.frames or None)
+    direct = job.direct
+    driver: Driver = make(job.driver) if direct is None else make(job.driver, model=direct.model, frames=direct.frames or None, planner=direct.planner)
     renderer = None
     if driver.needs_image:
         renderer = studio(Simulation(job.scenario).road_map, job.scenario.look, WORLD_CAMERA, job.backend)
@@ -264,9 +267,9 @@ def check_drivers(names: Sequence[str], model: Path | None = None) -> None:
             raise ConfigError(f"--model: got {model}, expected a model directory with a model.yaml")
 
 
-def direct_model(driver: str, model: Path | None, frames: int = 0) -> DirectModel | None:
+def direct_model(driver: str, model: Path | None, frames: int = 0, planner: tuple[str, ...] = ()) -> DirectModel | None:
     """The model of a driver that drives without its nodes; None for any other."""
-    return DirectModel(model=model.resolve(), frames=frames) if driver == DIRECT and model is not None else None
+    return DirectModel(model=model.resolve(), frames=frames, planner=planner) if driver == DIRECT and model is not None else None
 
 
 def live_system(driver: str, model: Path | None, latency_ticks: int = 0) -> LiveSystem | None:
