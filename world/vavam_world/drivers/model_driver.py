@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
-from typing import cast, get_args
+from typing import Any, cast, get_args
 
 import torch
 
@@ -96,10 +96,10 @@ def planner_config(settings: Sequence[str]) -> PlannerConfig:
     if selection not in get_args(Rule):
         raise ConfigError(f"planner: got selection={selection}, expected one of {', '.join(get_args(Rule))}")
     try:
-        numbers = {name: int(text) for name, text in given.items()}
+        numbers: dict[str, Any] = {name: int(text) for name, text in given.items()}
     except ValueError as error:
         raise ConfigError(f"planner: {error}; expected whole numbers for {', '.join(given)}") from error
-    return replace(PlannerConfig(selection=cast(Rule, selection)), **numbers)
+    return PlannerConfig(selection=cast(Rule, selection), **numbers)
 
 
 @lru_cache(maxsize=1)
