@@ -42,7 +42,7 @@ drive: setup
 # Live nodes mostly wait for time to pass. What only computes runs beside them, behind them in priority, and prints when they are done.
 test: setup setup-jazzy setup-training
 	@mkdir -p out
-	@nice -n 19 $(MAKE) --no-print-directory test-pure test-training > out/test-beside.log 2>&1 & beside=$$!; trap 'kill $$beside 2>/dev/null' INT TERM; \
+	@OMP_NUM_THREADS=1 nice -n 19 $(MAKE) --no-print-directory -j2 --output-sync=target test-pure test-training > out/test-beside.log 2>&1 & beside=$$!; trap 'kill $$beside 2>/dev/null' INT TERM; \
 	status=0; $(MAKE) --no-print-directory test-live test-jazzy || status=$$?; \
 	echo "== beside them (out/test-beside.log):"; wait $$beside || status=$$?; cat out/test-beside.log; exit $$status
 
