@@ -59,7 +59,7 @@ test-live: setup
 
 test-pure: setup
 	@mkdir -p out
-	$(RUN) OMP_NUM_THREADS=1 $(PY) -m pytest -m "not ros and ($(DEFAULT_MARKS))" --junitxml=out/junit-pure.xml $(ARGS)
+	$(RUN) $(PY) -m pytest -m "not ros and ($(DEFAULT_MARKS))" --junitxml=out/junit-pure.xml $(ARGS)
 	@$(RUN) $(PY) test/require_ran.py out/junit-pure.xml core
 
 # The other supported distribution of wheels: the node tests marked smoke.

@@ -84,6 +84,14 @@ def test_a_model_without_its_nodes_is_evaluated_and_shown_other_pictures(practic
     made_with = read_run(run).made_with
     assert (made_with["pictures"], made_with["frames"], made_with["planner"]) == ("black", "1", "samples=3 selection=medoid")
     assert json.loads((tmp_path / "evaluation.json").read_text())["settings"]["pictures"] == "black"
+    for wrong, said in (
+        (["--planner", "sample=3"], "planner: got sample, expected"),
+        (["--planner", "samples=0"], "samples 0"),
+        (["--frames", "99"], "frames: got 99"),
+    ):
+        assert main([*words, *wrong, "--out", str(tmp_path / "wrong")]) == 2
+        assert said in capsys.readouterr().err
+        assert not list((tmp_path / "wrong").rglob("*.json"))
 
 
 @pytest.mark.parametrize("words", [["drive"], ["evaluate", "--driver", "expert"], ["record", "--drives", "1"], ["demo"], ["faults"]], ids=lambda w: w[0])

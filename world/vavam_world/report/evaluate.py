@@ -33,6 +33,7 @@ from vavam_world.report.run import (
     do_run,
     live_system,
     lost_run,
+    made_direct,
     read_run,
     write_json,
     write_run,
@@ -83,6 +84,8 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
         raise ConfigError(f"--pictures {config.pictures}: got driver {MODEL_DRIVER}, expected drivers of this process: live nodes see what the world draws")
     if config.media != "none" or DIRECT in drivers or any(d not in MODEL_DRIVERS and make(d).needs_image for d in drivers):
         open_pipe(config.backend)
+    if DIRECT in drivers and (direct := direct_model(DIRECT, config.model, config.frames, config.planner)):
+        made_direct(direct)  # what it cannot be made of is said now, not once a run
     hashes = {f"{s.name}/{s.split}": check_frozen(s) for s in suites}
     for key, value in hashes.items():
         print(f"suite {key}: sha256 {value}")

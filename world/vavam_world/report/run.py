@@ -126,8 +126,7 @@ def drive_job(job: RunJob, on_tick: OnTick | None = None, on_line: Callable[[str
     A driver that cannot be made is an error of the whole evaluation, not of the run: make it before."""
     if job.live is not None:
         return drive_live(job.scenario, job.live, on_line=on_line)
-    direct = job.direct
-    driver: Driver = make(job.driver) if direct is None else make(job.driver, model=direct.model, frames=direct.frames or None, planner=direct.planner)
+    driver: Driver = make(job.driver) if job.direct is None else made_direct(job.direct)
     renderer = None
     if driver.needs_image:
         renderer = studio(Simulation(job.scenario).road_map, job.scenario.look, WORLD_CAMERA, job.backend)
@@ -270,6 +269,11 @@ def check_drivers(names: Sequence[str], model: Path | None = None) -> None:
 def direct_model(driver: str, model: Path | None, frames: int = 0, planner: tuple[str, ...] = ()) -> DirectModel | None:
     """The model of a driver that drives without its nodes; None for any other."""
     return DirectModel(model=model.resolve(), frames=frames, planner=planner) if driver == DIRECT and model is not None else None
+
+
+def made_direct(direct: DirectModel) -> Driver:
+    """The driver. Raises ArtifactError, and ConfigError on frames or planner settings that are not the model's."""
+    return make(DIRECT, model=direct.model, frames=direct.frames or None, planner=direct.planner)
 
 
 def live_system(driver: str, model: Path | None, latency_ticks: int = 0) -> LiveSystem | None:
