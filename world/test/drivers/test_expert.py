@@ -183,3 +183,17 @@ def test_turns_at_a_junction_among_traffic() -> None:
     trace = drive(run, make("expert"))
     assert trace.finished == "route"
     assert trace.collisions == ()
+
+
+def test_a_short_sight_brakes_late_and_hard() -> None:
+    met = intruded("stationary")
+    everybody, short = (drive(met, Expert(sight_m=m)) for m in (math.inf, 25.0))
+    braking = [min(s.ego.accel_mps2 for s in t.states) for t in (everybody, short)]
+    assert braking[1] < braking[0] - 0.5
+    first = [next(s.tick for s in t.states if s.ego.speed_mps < 7.0) for t in (everybody, short)]
+    assert first[1] > first[0] + 10
+    assert not short.collisions
+    unseen = drive(met, Expert(sight_m=1.0))
+    assert unseen.finished == "collision"
+    with pytest.raises(ConfigError, match=r"got sight_m 0\.0, expected more than 0"):
+        Expert(sight_m=0.0)

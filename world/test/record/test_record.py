@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 
@@ -201,6 +202,48 @@ def test_drives_are_their_number_and_leave_families_out() -> None:
     assert not any(s.stop_at_end for s in found)
     short = next(s for i in range(40) if (s := drive_scenario(0, i, seconds=60.0)).intruder is not None)
     assert short.time_limit_s < 30.0  # the meeting, and a little after it
+
+
+def test_a_share_of_intruders_is_the_share_asked_for() -> None:
+    def met(share: float) -> list[bool]:
+        found = [drive_scenario(0, i, seconds=20.0, intruders=share) for i in range(40)]
+        return [s.intruder is not None for s in found if s.map.kind in ("straight", "curves")]
+
+    assert all(met(1.0))
+    assert not any(met(0.0))
+    with pytest.raises(ConfigError, match=r"got intruders 1\.5, expected a share from 0 to 1"):
+        RecordConfig(out=Path("unused"), drives=1, intruders=1.5)
+
+
+def test_each_drive_has_a_sight_of_its_own_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[float] = []
+
+    def noted(job: DriveJob) -> Drive:
+        seen.append(job.sight_m)
+        return replace(fake_drive(job), sight_m=job.sight_m)
+
+    monkeypatch.setattr(drives, "record_drive", noted)
+    config = RecordConfig(out=tmp_path, drives=4, seconds=8.0, workers=0, sight_m=(20.0, 30.0))
+    manifest = record(config)
+    assert len(set(seen)) == 4
+    assert all(20.0 <= m <= 30.0 for m in seen)
+    assert manifest["content"]["sight_m"] == [20.0, 30.0]
+    assert [d["sight_m"] for d in manifest["drives"]] == [seen[0], None, *seen[2:]]  # drive 1 was lost to an error
+    again = record(config)  # goes on: the settings read from JSON are the same
+    assert seen[4:] == [seen[1]]
+    assert again["totals"]["drives"] == 2
+    with pytest.raises(ConfigError, match="same settings"):
+        record(replace(config, sight_m=None))
+    with pytest.raises(ConfigError, match=r"got sight_m \(30\.0, 20\.0\), expected two distances"):
+        RecordConfig(out=tmp_path, drives=1, sight_m=(30.0, 20.0))
+
+
+def test_intruders_come_askew(tmp_path: Path) -> None:
+    found = [s.intruder for i in range(60) if (s := drive_scenario(3, i, seconds=20.0, intruders=1.0)).intruder is not None]
+    for kind in ("stationary", "frontal", "side"):
+        angles = [i.angle_rad for i in found if i.kind == kind]
+        assert len(set(angles)) == len(angles) > 3
+    assert RecordConfig(out=tmp_path, drives=1, intruders=1.0).content != RecordConfig(out=tmp_path, drives=1).content
 
 
 def test_a_recording_that_cannot_succeed_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

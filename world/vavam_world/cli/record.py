@@ -11,6 +11,7 @@ from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
 from vavam_world.drivers.loop import COMMAND_RULE
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
+from vavam_world.scenarios.drives import INTRUDERS
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
 
 
@@ -28,6 +29,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--command-rule", choices=sorted(RULES), default=COMMAND_RULE, help="of the recorded driving commands (default %(default)s)")
     parser.add_argument("--labels", action="store_true", help="semantic classes of every picture too, as PNG")
     parser.add_argument("--perturb", action="store_true", help="push the vehicle aside now and then, so that there is recovering to learn from")
+    parser.add_argument(
+        "--intruders",
+        type=float,
+        default=INTRUDERS,
+        metavar="SHARE",
+        help="of the drives on straight and curved roads, those in which someone gets in the way; they are short (default %(default)s)",
+    )
+    parser.add_argument(
+        "--sight-m",
+        type=float,
+        nargs=2,
+        metavar=("LEAST", "MOST"),
+        help="the driver sees others only so far, for each drive another distance between the two (default: everybody): "
+        "it then reacts when they can be seen in a picture, and as hard as is needed by then",
+    )
     parser.add_argument(
         "--exclude",
         nargs="*",
@@ -54,6 +70,8 @@ def run(args: argparse.Namespace) -> int:
         backend=args.backend,
         image_hz=args.image_hz,
         command_rule=args.command_rule,
+        intruders=args.intruders,
+        sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"

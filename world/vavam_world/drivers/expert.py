@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vavam_ros.core.contracts import NS_PER_S, DensePath
-from vavam_world.contracts import F64, View, WorldError
+from vavam_ros.core.contracts import NS_PER_S, ConfigError, DensePath
+from vavam_world.contracts import F64, ActorState, View, WorldError
 from vavam_world.drivers.evasion import LOOK_T_S, Evader, Motion, Start, Surroundings, distance
 from vavam_world.drivers.frenet import RouteFrame, quintic, quintic_at
 from vavam_world.drivers.junctions import RightOfWay
@@ -50,8 +50,13 @@ class Expert:
     needs_image = False
     plan_every_ticks = 2
 
-    def __init__(self, manners: Manners | None = None) -> None:
+    def __init__(self, manners: Manners | None = None, sight_m: float = math.inf) -> None:
+        """`sight_m`: others are there for it only within so many metres of its rear axle. Who is to learn from a camera cannot learn to react to what the
+        camera does not show yet. Raises ConfigError where it is not positive."""
+        if not sight_m > 0.0:
+            raise ConfigError(f"expert: got sight_m {sight_m}, expected more than 0")
         self.manners = Manners() if manners is None else manners
+        self.sight_m = sight_m
         self.reset()
 
     def reset(self) -> None:
@@ -66,7 +71,8 @@ class Expert:
         scene = self._prepared(view)
         sim, frame, manners = scene.sim, scene.frame, self.manners
         start = self._start(view, scene)
-        stops = list(scene.right_of_way.stops(sim.state.actors, view.stamp_ns / NS_PER_S, start.s_m, start.speed_mps, scene.profile))
+        actors = self._seen(sim)
+        stops = list(scene.right_of_way.stops(actors, view.stamp_ns / NS_PER_S, start.s_m, start.speed_mps, scene.profile))
         if sim.scenario.stop_at_end:
             stops.append(frame.length_m - STOP_SHORT_M)
         length = float(np.clip(start.speed_mps * RETURN_S, MIN_RETURN_M, MAX_RETURN_M))
@@ -75,7 +81,7 @@ class Expert:
         def offset_at(s_m: F64) -> F64:
             return quintic_at(curve, s_m - start.s_m, np.float64(length))[0]
 
-        predicted = scene.predictor.predict(sim.state.actors, frame, (sim.state.ego.x_m, sim.state.ego.y_m), start.s_m)
+        predicted = scene.predictor.predict(actors, frame, (sim.state.ego.x_m, sim.state.ego.y_m), start.s_m)
         state = start.s_m, start.speed_mps, start.accel_mps2
         rollout = roll_out(scene.profile, manners, *state, stops_m=stops, steps=STEPS)
         found = hindrances(predicted, rollout, offset_at, sim.vehicle, sim.lanes.on_road)
@@ -114,6 +120,10 @@ class Expert:
             )
             self._hint_s = sim.route_s
         return self._scene
+
+    def _seen(self, sim: Simulation) -> tuple[ActorState, ...]:
+        ego = sim.state.ego
+        return tuple(a for a in sim.state.actors if math.hypot(a.x_m - ego.x_m, a.y_m - ego.y_m) <= self.sight_m)
 
     def _start(self, view: View, scene: _Scene) -> Start:
         ego, frame = scene.sim.state.ego, scene.frame

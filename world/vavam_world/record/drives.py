@@ -27,7 +27,7 @@ from vavam_world.record import bag
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
 from vavam_world.report.run import close_studio, studio, write_json
-from vavam_world.scenarios.drives import check_drives, drive_scenario
+from vavam_world.scenarios.drives import INTRUDERS, check_drives, drive_scenario, sight_m
 from vavam_world.sim.simulation import Simulation
 from vavam_world.workers import Failure, run_jobs
 
@@ -56,13 +56,17 @@ class RecordConfig:
     backend: Backend = "auto"
     image_hz: int = IMAGE_HZ
     command_rule: str = COMMAND_RULE
+    intruders: float = INTRUDERS
+    sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
 
     def __post_init__(self) -> None:
         if self.image_hz not in IMAGE_RATES_HZ:
             rates = ", ".join(map(str, IMAGE_RATES_HZ))
             raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
         named_rule(self.command_rule)
-        check_drives(self.seed, self.seconds, self.exclude)
+        check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders)
+        if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
+            raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
@@ -71,6 +75,8 @@ class RecordConfig:
         """What decides what is in the bags; the rest may differ when a recording goes on."""
         content = {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
         content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
+        content |= {"intruders": self.intruders} if self.intruders != INTRUDERS else {}
+        content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
 
 
@@ -85,6 +91,7 @@ class DriveJob:
     backend: Backend
     image_hz: int = IMAGE_HZ
     command_rule: str = COMMAND_RULE
+    sight_m: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,13 +109,14 @@ class Drive:
     detail: str
     seed: int | None  # None where not even the scenario could be made
     scenario: dict[str, Any] | None
+    sight_m: float | None = None  # of the driver; None: no limit
 
 
 def record_drive(job: DriveJob) -> Drive:
     """Drive, then draw and write: in a worker process."""
     scenario = job.make_scenario()
     driven: list[Simulation] = []
-    trace = drive(scenario, make("expert"), on_tick=lambda sim, *_: None if driven else driven.append(sim))
+    trace = drive(scenario, make("expert", sight_m=job.sight_m), on_tick=lambda sim, *_: None if driven else driven.append(sim))
     usable = trace.finished in USABLE and len(trace.states) > 1
     pictures, digest, size = 0, "", 0
     if usable:
@@ -131,6 +139,7 @@ def record_drive(job: DriveJob) -> Drive:
         detail=trace.detail,
         seed=scenario.map.seed,
         scenario=scenario.to_dict(),
+        sight_m=job.sight_m if math.isfinite(job.sight_m) else None,
     )
 
 
@@ -191,9 +200,11 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     index = 0
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
-            scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, exclude=config.exclude, perturb=config.perturb)
+            shown: dict[str, Any] = {"exclude": config.exclude, "perturb": config.perturb, "intruders": config.intruders}
+            scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
+            options |= {} if config.sight_m is None else {"sight_m": sight_m(config.seed, index, config.sight_m)}
             yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1
 

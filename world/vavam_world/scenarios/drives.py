@@ -16,20 +16,24 @@ FIRST_SEED = 50_000_000  # beyond all suites; each --seed owns the next 100 000
 SEEDS_EACH = 100_000
 SHARE: dict[str, float] = {"straight": 0.10, "curves": 0.25, "t_junction": 0.15, "crossroads": 0.15, "town": 0.35}
 LONGEST_M: dict[str, float] = {"straight": 560.0, "curves": 480.0, "t_junction": 360.0, "crossroads": 360.0, "town": 5000.0}
-INTRUDERS = 0.45  # share of drives on straight and curved roads in which one gets in the way
+INTRUDERS = 0.45  # share of drives on straight and curved roads in which one gets in the way, where nothing else is asked for
 AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has stopped behind a standing vehicle learns nothing more
 
 
-def check_drives(seed: int, seconds: float, exclude: Collection[str], index: int = 0) -> Allowed:
+def check_drives(seed: int, seconds: float, exclude: Collection[str], index: int = 0, intruders: float = INTRUDERS) -> Allowed:
     """The families that such drives have. Raises ConfigError where they or the numbers cannot be meant."""
     if not (0 <= index < SEEDS_EACH and seed >= 0 and seconds >= 5.0):
         raise ConfigError(f"recording: got seed {seed}, drive {index}, {seconds:g} s, expected 0 or more, below {SEEDS_EACH}, and 5 s or more")
+    if not 0.0 <= intruders <= 1.0:
+        raise ConfigError(f"recording: got intruders {intruders:g}, expected a share from 0 to 1 of the drives on straight and curved roads")
     return allowed(exclude)
 
 
-def drive_scenario(seed: int, index: int, *, seconds: float, exclude: Collection[str] = HELD_OUT, perturb: bool = False) -> Scenario:
+def drive_scenario(
+    seed: int, index: int, *, seconds: float, exclude: Collection[str] = HELD_OUT, perturb: bool = False, intruders: float = INTRUDERS
+) -> Scenario:
     """Drive `index` of a recording: at most `seconds` long. Raises ConfigError where families or numbers cannot be meant."""
-    free = check_drives(seed, seconds, exclude, index)
+    free = check_drives(seed, seconds, exclude, index, intruders)
     number = FIRST_SEED + SEEDS_EACH * seed + index
     rng = np.random.default_rng(number)
 
@@ -46,7 +50,7 @@ def drive_scenario(seed: int, index: int, *, seconds: float, exclude: Collection
     road = MapSpec(kind=kind, lanes=1 + int(rng.random() < 0.3), seed=number)
     busy = kind in ("town", "t_junction", "crossroads")
     traffic = TrafficSpec(vehicles=int(rng.integers(0, 13)), pedestrians=int(rng.integers(0, 9)) if busy else 0, parked=between(0.1, 0.6), seed=number)
-    intruder = _intruder(rng, cruise) if not busy and rng.random() < INTRUDERS else None
+    intruder = _intruder(rng, cruise) if not busy and rng.random() < intruders else None
     values: dict[str, Any] = {"start_speed_mps": 0.0 if rng.random() < 0.3 and intruder is None else round(0.9 * cruise, 2), "cruise_mps": cruise}
     pushes = _pushes(rng, seconds) if perturb and intruder is None else ()
     limit_s = seconds if intruder is None else min(seconds, round(intruder.meet_s_m / cruise + AFTER_INTRUDER_S, 1))
@@ -64,6 +68,12 @@ def drive_scenario(seed: int, index: int, *, seconds: float, exclude: Collection
         time_limit_s=limit_s,
         **values,
     )
+
+
+def sight_m(seed: int, index: int, between_m: tuple[float, float]) -> float:
+    """How far the driver of that drive sees: another draw for each, so that it reacts early and late to the same things."""
+    rng = np.random.default_rng((FIRST_SEED + SEEDS_EACH * seed + index, 1))
+    return round(float(rng.uniform(*between_m)), 1)
 
 
 def _route(road: MapSpec, length_m: float, seed: int) -> RouteSpec:
@@ -88,6 +98,10 @@ def _intruder(rng: np.random.Generator, cruise_mps: float) -> Intruder:
         values |= {"offset_m": round(float(rng.uniform(-0.8, 0.8)), 2), "angle_rad": round(float(rng.uniform(-0.5, 0.5)), 2)}
     else:
         values |= {"speed_mps": round(float(rng.uniform(3.0, 8.0)), 1), "from_left": bool(rng.integers(2))}
+        if kind == "frontal":
+            values |= {"offset_m": round(float(rng.uniform(-0.6, 0.6)), 2), "angle_rad": round(float(rng.uniform(-0.05, 0.05)), 3)}
+        else:
+            values |= {"angle_rad": round(float(rng.uniform(-0.4, 0.4)), 3)}
     return Intruder(kind=cast(Any, kind), **values)
 
 
