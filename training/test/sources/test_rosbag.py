@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -56,6 +57,20 @@ def test_the_axle_is_taken_from_a_recordings_manifest(tmp_path: Path, make_bag: 
     assert wrong is not None
     assert right is not None
     assert np.linalg.norm(wrong - right) == pytest.approx(-AXLE_X_M, abs=1e-6)
+
+
+def test_a_recordings_manifest_is_read_once_however_many_pictures(tmp_path: Path, make_bag: Bag, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_bag(tmp_path / "drive.mcap").parent / "manifest.json"
+    path.write_text(json.dumps({"licence": "free", "content": {}, "camera": {}, "drives": []}))
+    reads: list[Path] = []
+    read_text = Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda self, *a, **k: (reads.append(self), read_text(self, *a, **k))[1])
+    source = open_source("rosbag", tmp_path)
+    assert len(list(source.frames(source.drives()[0]))) == 8
+    assert reads.count(path) == 1
+    path.write_text(json.dumps({"licence": "bound", "content": {}, "camera": {}, "drives": []}))
+    os.utime(path, ns=(0, 0))
+    assert open_source("rosbag", tmp_path).licence == "bound"  # another file is read again
 
 
 def test_a_mount_that_is_given_comes_before_the_recorded_one(tmp_path: Path, make_bag: Bag) -> None:

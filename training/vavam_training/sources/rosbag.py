@@ -13,6 +13,7 @@ import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -274,6 +275,12 @@ def _world_manifest(folder: Path) -> dict[str, Any]:
     path = folder / WORLD_MANIFEST
     if not path.is_file():
         return {}
+    return _manifest_of(path, path.stat().st_mtime_ns)
+
+
+@lru_cache(maxsize=8)
+def _manifest_of(path: Path, mtime_ns: int) -> dict[str, Any]:
+    """Read once: it is asked for with each picture, and that of a long recording is megabytes."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
