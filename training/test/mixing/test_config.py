@@ -62,6 +62,22 @@ def test_held_out_drives_are_in_one_mixture_and_the_others_in_the_other(tmp_path
     assert open_mixture(other, SPEC, 7)[0].digest != train.digest
 
 
+def test_learning_from_a_share_is_nested_and_leaves_the_held_out_as_they_are(tmp_path: Path) -> None:
+    folder = write_set(tmp_path / "a", 60)
+
+    def drives(share: float) -> tuple[set[int], set[int]]:
+        train, held_out = open_mixture(config({"name": "a", "path": str(folder), "held_out_share": 0.2, "learned_share": share}), SPEC, 0)
+        assert held_out is not None
+        return tuple(set(m.batch(range(len(m))).tokens[:, 0, 0, 0].tolist()) for m in (train, held_out))  # type: ignore[return-value]
+
+    (whole, held), (half, held_of_half), (eighth, held_of_eighth) = drives(1.0), drives(0.5), drives(0.125)
+    assert held == held_of_half == held_of_eighth
+    assert eighth < half < whole
+    assert len(half) == pytest.approx(0.5 * len(whole), abs=9)
+    with pytest.raises(ConfigError, match="learned_share: got 0, expected more than 0"):
+        config({"name": "a", "path": str(folder), "learned_share": 0})
+
+
 def test_a_set_that_is_only_tested_on(tmp_path: Path) -> None:
     a, b = write_set(tmp_path / "a", 3), write_set(tmp_path / "b", 2, first=100)
     data = config({"name": "a", "path": str(a)}, {"name": "val", "path": str(b), "held_out_share": 1.0})
@@ -110,7 +126,7 @@ def test_sets_that_do_not_fit(tmp_path: Path) -> None:
         open_mixture(config({"name": "a", "path": str(a)}, {"name": "o", "path": str(other)}), SPEC, 0)
     with pytest.raises(DataError, match="under 'free', the configuration expects 'MIT'"):
         open_mixture(config({"name": "a", "path": str(a), "licence": "MIT"}), SPEC, 0)
-    with pytest.raises(ConfigError, match=r"holding out 0\.01 of 3 drives leaves 3 to train on and 0 held out"):
+    with pytest.raises(ConfigError, match=r"holding out 0\.01 of 3 drives and learning from 1\.0 of the others leaves 3 to train on and 0 held out"):
         open_mixture(config({"name": "a", "path": str(a), "held_out_share": 0.01}), SPEC, 0)
     with pytest.raises(DataError, match=r"part 'v' gives no window \(no poses"):
         open_mixture(config({"name": "a", "path": str(a)}, {"name": "v", "path": str(video)}), SPEC, 0)

@@ -19,7 +19,7 @@ import yaml
 from vavam_ros.core.contracts import ConfigError
 from vavam_training.contracts import DataError
 from vavam_training.dataset import TokenDataset
-from vavam_training.mixing.mixture import Mixture, Part, split_drives
+from vavam_training.mixing.mixture import Mixture, Part, split_drives, thinned
 from vavam_training.windows import WindowSpec
 
 
@@ -28,14 +28,16 @@ class PartConfig:
     """One token set of a mixture.
 
     `ratio`: its share of the samples, beside the other ratios; None for all parts: each window once an epoch. `held_out_share`: of its drives, chosen by the
-    hash of `held_out_seed` and name, which only the held-out mixture holds; 1: all of them, the part is there to be tested on. `licence`: if given, exactly
-    what the set must be under."""
+    hash of `held_out_seed` and name, which only the held-out mixture holds; 1: all of them, the part is there to be tested on. `learned_share`: of the drives
+    that are not held out, those that are learned from, chosen in the same way: what would be learned from less. `licence`: if given, exactly what the set
+    must be under."""
 
     name: str
     path: str
     ratio: float | None = None
     held_out_share: float = 0.0
     held_out_seed: int = 0
+    learned_share: float = 1.0
     licence: str | None = None
 
     def __post_init__(self) -> None:
@@ -43,6 +45,7 @@ class PartConfig:
         for key, kinds, wanted in (
             ("name", (str,), "a text"), ("path", (str,), "a folder or an address"), ("ratio", (int, float, type(None)), "a positive number or nothing"),
             ("held_out_share", (int, float), "a number from 0 to 1"), ("held_out_seed", (int,), "a whole number"),
+            ("learned_share", (int, float), "a number above 0, up to 1"),
             ("licence", (str, type(None)), "the text of the set's manifest, or nothing"),
         ):  # fmt: skip
             value = getattr(self, key)
@@ -52,6 +55,8 @@ class PartConfig:
             raise ConfigError(f"{owner}: ratio: got {self.ratio}, expected a positive number; leave the part out to get none of it")
         if not 0.0 <= self.held_out_share <= 1.0:
             raise ConfigError(f"{owner}: held_out_share: got {self.held_out_share}, expected 0 to 1")
+        if not 0.0 < self.learned_share <= 1.0:
+            raise ConfigError(f"{owner}: learned_share: got {self.learned_share}, expected more than 0, up to 1")
         if self.held_out_share == 1.0 and self.ratio is not None:
             raise ConfigError(f"{owner}: got ratio {self.ratio} and held_out_share 1: a part of which all is held out has no share of the training samples")
 
@@ -145,10 +150,11 @@ def _split(part: PartConfig, names: Sequence[str]) -> tuple[tuple[int, ...], tup
     if part.held_out_share == 1.0:
         return (), tuple(range(len(names)))
     kept, held = split_drives(names, part.held_out_share, part.held_out_seed)
+    kept = thinned(kept, names, part.learned_share, part.held_out_seed)
     if not kept or (part.held_out_share > 0.0 and not held):
         raise ConfigError(
-            f"data part {part.name!r}: holding out {part.held_out_share} of {len(names)} drives leaves {len(kept)} to train on and {len(held)} held out, "
-            "expected some of each: choose another held_out_share or held_out_seed"
+            f"data part {part.name!r}: holding out {part.held_out_share} of {len(names)} drives and learning from {part.learned_share} of the others leaves "
+            f"{len(kept)} to train on and {len(held)} held out, expected some of each: choose another held_out_share, learned_share or held_out_seed"
         )
     return kept, held
 

@@ -58,9 +58,18 @@ def split_drives(names: Sequence[str], share: float, seed: int) -> tuple[tuple[i
     its side when others are added."""
     if not 0.0 <= share < 1.0:
         raise ConfigError(f"held-out share: got {share}, expected 0 or more, below 1")
-    digest = [int.from_bytes(hashlib.sha256(f"{seed} {name}".encode()).digest()[:8], "big") / 2.0**64 for name in names]
-    held = tuple(i for i, d in enumerate(digest) if d < share)
+    held = tuple(i for i, name in enumerate(names) if _place(f"{seed} {name}") < share)
     return tuple(i for i in range(len(names)) if i not in set(held)), held
+
+
+def thinned(drives: Sequence[int], names: Sequence[str], share: float, seed: int) -> tuple[int, ...]:
+    """Of `drives`, a share, by the hash of seed and name: a smaller share is part of a larger one."""
+    return tuple(i for i in drives if _place(f"learn {seed} {names[i]}") < share)
+
+
+def _place(text: str) -> float:
+    """From 0 to 1, below 1."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
