@@ -76,6 +76,10 @@ test-training: setup-training
 train-small: setup setup-training
 	$(RUN) $(TRAINING_PY) training/train_small.py $(ARGS)
 
+# The paper's claims at the size of the built-in world: hours. make compare-world ARGS="pretrained --tokens world=out/world/tokens"
+compare-world: setup setup-training
+	$(RUN) $(TRAINING_PY) training/compare_world.py $(ARGS)
+
 check: setup setup-training
 	$(RUN) $(PY) -m ruff check .
 	$(RUN) $(PY) -m ruff format --check pip_ros/*.py setup.py test/*.py

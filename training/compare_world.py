@@ -1,0 +1,269 @@
+"""The paper's claims, asked at the size of the built-in world: make compare-world ARGS="pretrained".
+
+    pretrained   does an action expert learn better on a video model that was pretrained than on a new one?  seeds × shares of the drives, both ways
+    size         how does the next-token loss fall with parameters?                                          four sizes, the same tokens
+    safety       do larger models drive more safely?                                                         the models of `size` with experts, closed loop
+
+What each asks, what it expects and why, is fixed in docs/decisions/0014. Every step leaves what it made in OUT and is skipped, or goes on where it was, when
+the command is started again. The tables are OUT/<question>.json and OUT/<question>.md.
+
+Two environments are needed, .venv (world) and .venv-training, and the token sets of train_small.py: `--tokens NAME=DIR` for each.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+RUNS = ROOT / "training" / "runs" / "world"
+WORLD, VAVAM_TRAIN = ROOT / ".venv" / "bin" / "world", ROOT / ".venv-training" / "bin" / "vavam-train"
+TOKENIZER = RUNS / "tokenizer"
+ROS_LEFTOVERS = ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH")
+
+SEEDS = (0, 1, 2)
+SHARES = (1.0, 0.25, 0.0625)
+WAYS = ("pretrained", "new")
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """A size of `size` and `safety`."""
+
+    name: str
+    width: int
+    layers: int
+
+    @property
+    def action_width(self) -> int:
+        """Of the expert: half the video model's, as the published sizes have it."""
+        return self.width // 2
+
+
+SIZES = (
+    Size(name="0.3M", width=64, layers=3),
+    Size(name="1M", width=128, layers=4),
+    Size(name="3M", width=192, layers=6),
+    Size(name="10M", width=320, layers=8),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Amount:
+    """How much of everything. `frames`: of a window; `steps` of `batch` windows."""
+
+    frames: int
+    batch: int
+    pretrain_steps: int
+    action_steps: int
+    size_steps: int
+    size_action_steps: int
+    limit: int  # scenarios of a suite, closed loop
+    safety_limit: int
+
+
+FULL = Amount(frames=2, batch=16, pretrain_steps=1500, action_steps=300, size_steps=900, size_action_steps=300, limit=4, safety_limit=17)
+FAST = Amount(frames=2, batch=2, pretrain_steps=3, action_steps=3, size_steps=3, size_action_steps=3, limit=1, safety_limit=1)
+
+
+def main() -> int:
+    """0 when the tables are there."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("question", choices=("pretrained", "size", "safety"))
+    parser.add_argument("--tokens", action="append", metavar="NAME=DIR", required=True, help="token set; may be repeated")
+    parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of everything (default %(default)s)")
+    parser.add_argument("--fast", action="store_true", help="a few steps of each, to see the way; the numbers mean nothing")
+    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that drive (default %(default)s)")
+    args = parser.parse_args()
+    sets = dict(text.partition("=")[::2] for text in args.tokens)
+    for tool in (WORLD, VAVAM_TRAIN):
+        if not tool.exists():
+            print(f"{tool} is missing: make setup setup-training", file=sys.stderr)
+            return 2
+    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, workers=args.workers)
+    {"pretrained": pretrained, "size": size, "safety": safety}[args.question](bench)
+    return 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bench:
+    """Where and with how much."""
+
+    out: Path
+    sets: dict[str, str]
+    amount: Amount
+    workers: int
+
+    def train(self, name: str, recipe: str, steps: int, *, share: float = 1.0, changes: Sequence[str] = ()) -> Path:
+        """A run; told to stop, it goes on with the next call."""
+        run = self.out / name
+        parts = [f"{{name: {k}, path: {Path(v).resolve()}, held_out_share: 0.04, learned_share: {share}}}" for k, v in self.sets.items()]
+        schedule = "loop.players.model.schedule"
+        every = [f"loop.{e}={max(steps // 4, 1)}" for e in ("held_out_every", "save_every")]
+        sizes = [f"model.video.frames={self.amount.frames}", f"loop.batch_size={self.amount.batch}", f"loop.steps={steps}", "loop.pictures_every=0"]
+        rate = [f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps={min(30, steps // 2)}", f"{schedule}.drop_steps={steps // 3}"]
+        said = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={TOKENIZER}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
+        if not (run / "checkpoints" / f"step_{steps:08d}").is_dir():
+            self.do(f"train {name}", [VAVAM_TRAIN, "train", RUNS / recipe, "--out", run, *(x for c in said for x in ("--set", c))])
+        return run
+
+    def judged(self, run: Path) -> dict[str, Any]:
+        """Open loop on the drives that nothing learns from."""
+        out = self.out / "open_loop" / run.name
+        if not (out / "evaluation.json").is_file():
+            self.do(f"judge {run.name}", [VAVAM_TRAIN, "evaluate", run, "--out", out, "--every-s", "2", "--samples", "8", "--windows", "0", "--batch", "32"])
+        return dict(json.loads((out / "evaluation.json").read_text(encoding="utf-8")))
+
+    def driven(self, run: Path, suites: str, limit: int) -> list[dict[str, Any]]:
+        """Closed loop: one entry a run."""
+        model, out = self.out / "models" / run.name, self.out / "closed_loop" / run.name
+        if not (model / "model.yaml").is_file():
+            self.do(f"export {run.name}", [VAVAM_TRAIN, "export", "--run", run, "--tokenizer", TOKENIZER, "--out", model, "--command-rule", "lookahead"])
+        driver = [WORLD, "evaluate", "--driver", "vavam_direct", "--model", model, "--suite", suites, "--limit", str(limit), "--media", "none"]
+        self.do(f"drive {run.name}", [*driver, "--workers", str(self.workers), "--out", out])
+        return list(json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["runs"])
+
+    def do(self, name: str, command: list[Any]) -> None:
+        """Run a step; ends the program where it fails."""
+        print(f"── {name}", flush=True)
+        environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS}
+        status = subprocess.run([str(c) for c in command], env=environment, cwd=ROOT, check=False).returncode
+        if status:
+            print(f"{name} ended with status {status}; the same command goes on", file=sys.stderr)
+            sys.exit(status)
+
+    def write(self, question: str, content: dict[str, Any], table: list[str]) -> None:
+        """JSON and a table."""
+        (self.out / f"{question}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        (self.out / f"{question}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
+        print("\n".join(table))
+
+
+# ── the questions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def pretrained(bench: Bench) -> None:
+    """Paired by share and seed; in the closed loop also by scenario."""
+    amount = bench.amount
+    video = bench.train("video", "pretrain.yaml", amount.pretrain_steps)
+    cells: dict[tuple[float, int, str], dict[str, Any]] = {}
+    for share, seed, way in product(SHARES, SEEDS, WAYS):
+        changes = [f"loop.seed={seed}", "options.video_loss=0.0", *([f"start={video}"] if way == "pretrained" else [])]
+        run = bench.train(f"{way}-{share:g}-{seed}", "action.yaml", amount.action_steps, share=share, changes=changes)
+        loop = bench.judged(run)["open_loop"]
+        cells[share, seed, way] = {"open_loop": _open(loop), "closed_loop": _closed(bench, run, "all", amount.limit)}
+    rows = []
+    for share in SHARES:
+        row: dict[str, Any] = {"share": share}
+        for measure in ("medoid_ade_m", "side_1s_m", "ahead_1s_m"):
+            both = np.array([[cells[share, seed, way]["open_loop"][measure] for way in WAYS] for seed in SEEDS])
+            row[measure] = {way: float(v) for way, v in zip(WAYS, both.mean(axis=0), strict=True)} | {"difference": _student(both[:, 0] - both[:, 1])}
+        for measure in ("completion", "score"):
+            both_by_seed = [[cells[share, seed, way]["closed_loop"][measure] for way in WAYS] for seed in SEEDS]
+            names = sorted(both_by_seed[0][0])
+            values = np.array([[[of_way[n] for n in names] for of_way in of_seed] for of_seed in both_by_seed])  # (seeds, ways, scenarios)
+            means = {way: float(v) for way, v in zip(WAYS, values.mean(axis=(0, 2)), strict=True)}
+            row[measure] = means | {"difference": _bootstrap(values[:, 0] - values[:, 1])}
+        rows.append(row)
+    table = [
+        "| share of the drives | measure | pretrained | new | pretrained − new (95 %) |", "|---|---|---|---|---|",
+        *(f"| {r['share']:g} | {m} | {r[m]['pretrained']:.2f} | {r[m]['new']:.2f} | {_said(r[m]['difference'])} |"
+          for r in rows for m in ("medoid_ade_m", "side_1s_m", "ahead_1s_m", "completion", "score")),
+    ]  # fmt: skip
+    bench.write("pretrained", {"rows": rows, "runs": {f"{way}-{share:g}-{seed}": v for (share, seed, way), v in cells.items()}}, table)
+
+
+def size(bench: Bench) -> None:
+    """Held-out loss of four sizes on the same tokens, and the law through them."""
+    runs = [_sized(bench, s, "pretrain.yaml", f"size-{s.name}", bench.amount.size_steps) for s in SIZES]
+    out = bench.out / "scaling"
+    bench.do("fit", [VAVAM_TRAIN, "scaling", *runs, "--axis", "parameters", "--out", out])
+    found = json.loads((out / "scaling.json").read_text(encoding="utf-8"))
+    points = found["fits"][0]["points"]
+    table = ["| run | parameters | held-out loss [nats] |", "|---|---|---|"]
+    table += [f"| {p['name']} | {p['x'] / 1e6:.2f} M | {p['loss']:.4f} |" for p in points]
+    bench.write("size", found, table)
+
+
+def safety(bench: Bench) -> None:
+    """Experts on the video models of `size`, each driven through the same scenarios."""
+    rows: list[dict[str, Any]] = []
+    scores: dict[str, dict[str, float]] = {}
+    for s in SIZES:
+        video = _sized(bench, s, "pretrain.yaml", f"size-{s.name}", bench.amount.size_steps)
+        run = _sized(bench, s, "action.yaml", f"safety-{s.name}", bench.amount.size_action_steps, [f"start={video}", "options.video_loss=0.3"])
+        closed = _closed(bench, run, "safety", bench.amount.safety_limit)
+        scores[s.name] = closed["score"]
+    names = sorted(scores[SIZES[0].name])
+    first = np.array([scores[SIZES[0].name][n] for n in names])
+    for s in SIZES:
+        values = np.array([scores[s.name][n] for n in names])
+        rows.append({"size": s.name, "scenarios": len(names), "score": _bootstrap(values[None]), "beyond_the_smallest": _bootstrap((values - first)[None])})
+    table = ["| size | scenarios | NeuroNCAP score (95 %) | beyond the smallest, paired |", "|---|---|---|---|"]
+    table += [f"| {r['size']} | {r['scenarios']} | {_said(r['score'])} | {_said(r['beyond_the_smallest'])} |" for r in rows]
+    bench.write("safety", {"rows": rows, "scores": scores}, table)
+
+
+def _sized(bench: Bench, s: Size, recipe: str, name: str, steps: int, changes: Sequence[str] = ()) -> Path:
+    video = [f"model.video.width={s.width}", f"model.video.layers={s.layers}"]
+    return bench.train(name, recipe, steps, changes=[*video, f"model.action.width={s.action_width}", *changes])
+
+
+# ── what is read off ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+def _open(loop: dict[str, Any]) -> dict[str, float]:
+    """Metres: ADE of the planner's choice, and its root mean square errors after 1 s."""
+    at_1s = {row["axis"]: float(row["planner"]["value"]) for row in loop["by_axis"] if row["time_s"] == 1.0}
+    return {"medoid_ade_m": float(loop["overall"]["medoid_ade_m"]["value"]), "side_1s_m": at_1s["side"], "ahead_1s_m": at_1s["ahead"]}
+
+
+def _closed(bench: Bench, run: Path, suites: str, limit: int) -> dict[str, dict[str, float]]:
+    """Completion of each route and NeuroNCAP score of each safety scenario, by name."""
+    runs = bench.driven(run, suites, limit)
+    found = json.loads((bench.out / "closed_loop" / run.name / "evaluation.json").read_text(encoding="utf-8"))
+    reference = found["do_nothing_impact_mps"]
+    completion = {r["scenario"]: float(r["completion"] or 0.0) for r in runs if r["scenario"] not in reference}
+    score = {r["scenario"]: _score(r, reference[r["scenario"]]) for r in runs if r["scenario"] in reference}
+    return {"completion": completion, "score": score}
+
+
+def _score(run: dict[str, Any], reference_mps: float) -> float:
+    """5 without a collision, else 4 · max(0, 1 − impact / impact of who does nothing) (NeuroNCAP, arXiv 2404.07762); a driver that fails earns nothing."""
+    if run["finished"] == "driver_error":
+        return 0.0
+    return 4.0 * max(0.0, 1.0 - run["contacts"][0]["impact_mps"] / reference_mps) if run["contacts"] else 5.0
+
+
+def _student(differences: np.ndarray) -> list[float]:
+    """Mean and 95 % interval over three seeds (Student's t, two degrees of freedom)."""
+    mean, half = float(differences.mean()), 4.303 * float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    return [mean, mean - half, mean + half]
+
+
+def _bootstrap(differences: np.ndarray) -> list[float]:
+    """(seeds, scenarios) → mean and 95 % interval; seeds and scenarios are drawn again, both."""
+    rng = np.random.default_rng(0)
+    seeds, scenarios = differences.shape
+    means = [differences[np.ix_(rng.integers(seeds, size=seeds), rng.integers(scenarios, size=scenarios))].mean() for _ in range(RESAMPLES)]
+    return [float(differences.mean()), *(float(q) for q in np.quantile(means, (0.025, 0.975)))]
+
+
+def _said(values: list[float]) -> str:
+    return f"{values[0]:.2f} ({values[1]:.2f} to {values[2]:.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
