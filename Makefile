@@ -13,7 +13,7 @@ TRAINING_PY := .venv-training/bin/python
 RUN := env -u _ROS_WHEELS_BOOTSTRAP_COMPLETE -u LD_LIBRARY_PATH
 DEFAULT_MARKS := not gpu and not real_ros and not colcon and not bench and not faults_all
 
-.PHONY: help soak setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-live test-pure test-jazzy test-training check bench bench-train train-small test-colcon test-real-ros test-gpu test-faults test-all doctor clean
+.PHONY: help soak setup setup-jazzy setup-training demo demo-replay drive test test-kilted test-live test-pure test-jazzy test-training check bench bench-train train-small compare-world test-colcon test-real-ros test-gpu test-faults test-all doctor clean
 help:
 	@sed -n 's/^#   //p' Makefile; echo "more: demo-replay soak test-live test-pure setup-training train-small bench-train test-training test-colcon test-real-ros test-gpu test-faults test-all"
 

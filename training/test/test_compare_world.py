@@ -1,0 +1,85 @@
+"""The comparisons' command: what it asks of the stages is a recipe, sizes are what their names say, and the statistics are those of the tables."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from vavam_training.recipe import model_spec, read_recipe
+from vavam_training.stages.costs import video_forward_flops
+
+SCRIPT = Path(__file__).resolve().parents[1] / "compare_world.py"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("compare_world", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    return module
+
+
+def commands(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> Any:
+    """A bench whose commands are noted instead of run, and the notes."""
+    noted: list[tuple[str, list[str]]] = []
+    bench = script.Bench(out=tmp_path, sets={"world": "sets/a", "met": "sets/b"}, amount=script.FULL, workers=1)
+    monkeypatch.setattr(script.Bench, "do", lambda self, name, command: noted.append((name, [str(c) for c in command])))
+    return bench, noted
+
+
+def changes_of(command: list[str]) -> list[str]:
+    return [b for a, b in pairwise(command) if a == "--set"]
+
+
+def test_every_run_is_a_recipe_and_ways_differ_in_what_they_start_from_alone(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, noted = commands(script, tmp_path, monkeypatch)
+    point = {"value": 1.0}
+    loop = {"overall": {"medoid_ade_m": point}, "by_axis": [{"axis": a, "time_s": 1.0, "planner": point} for a in ("side", "ahead")]}
+    monkeypatch.setattr(script.Bench, "judged", lambda self, run: {"open_loop": loop})
+    monkeypatch.setattr(script, "_closed", lambda *_: {"completion": {"a": 0.5, "b": 1.0}, "score": {"c": 5.0}})
+    script.pretrained(bench)
+    trained = {name.removeprefix("train "): changes_of(command) for name, command in noted if name.startswith("train")}
+    assert len(trained) == 1 + len(script.SEEDS) * len(script.SHARES) * 2
+    for name, changes in trained.items():
+        recipe = read_recipe(script.RUNS / ("pretrain.yaml" if name == "video" else "action.yaml"), changes)
+        assert recipe.loop.steps == (script.FULL.pretrain_steps if name == "video" else script.FULL.action_steps)
+        assert [p["name"] for p in recipe.data["parts"]] == ["world", "met"]
+    a, b = set(trained["pretrained-0.25-1"]), set(trained["new-0.25-1"])
+    assert a - b == {f"start={tmp_path / 'video'}"}
+    assert not b - a
+    assert "| 0.0625 | completion | 0.75 | 0.75 | 0.00 (0.00 to 0.00) |" in (tmp_path / "pretrained.md").read_text()
+
+
+def test_sizes_are_what_they_are_called(script: ModuleType) -> None:
+    for size in script.SIZES:
+        sizes = [f"model.video.width={size.width}", f"model.video.layers={size.layers}", f"model.action.width={size.action_width}"]
+        base = read_recipe(script.RUNS / "pretrain.yaml", [*sizes, "model.video.frames=2"])
+        video = model_spec(base.model).video
+        blocks = 12 * video.width**2 * video.layers
+        whole = blocks + 2 * video.vocabulary * video.width
+        assert whole / 1e6 == pytest.approx(float(size.name.removesuffix("M")), rel=0.35)
+        assert video_forward_flops(video, 2) > 2.0 * 288 * blocks
+
+
+def test_what_is_read_off(script: ModuleType) -> None:
+    crash = {"finished": "collision", "contacts": [{"impact_mps": 5.0}, {"impact_mps": 9.0}]}
+    assert script._score(crash, 10.0) == pytest.approx(2.0)
+    assert script._score(crash, 4.0) == 0.0
+    assert script._score({"finished": "route", "contacts": []}, 10.0) == 5.0
+    assert script._score({"finished": "driver_error", "contacts": []}, 10.0) == 0.0
+    assert script._student(np.array([1.0, 2.0, 3.0])) == pytest.approx([2.0, 2.0 - 4.303 / np.sqrt(3), 2.0 + 4.303 / np.sqrt(3)])
+    values = np.random.default_rng(0).normal(1.0, 1.0, (3, 400))
+    mean, low, high = script._bootstrap(values)
+    assert low < mean < high
+    assert mean == pytest.approx(float(values.mean()))
+    assert script._bootstrap(np.full((3, 4), 2.0)) == [2.0, 2.0, 2.0]
