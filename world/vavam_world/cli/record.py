@@ -45,6 +45,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "it then reacts when they can be seen in a picture, and as hard as is needed by then",
     )
     parser.add_argument(
+        "--lead-in",
+        type=Path,
+        metavar="MODEL",
+        help="model directory: it drives the first seconds of each drive, and the recording begins where the expert takes over, "
+        "so that there is learning from where the model itself gets to",
+    )
+    parser.add_argument(
         "--exclude",
         nargs="*",
         default=sorted(HELD_OUT),
@@ -72,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
         command_rule=args.command_rule,
         intruders=args.intruders,
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
+        lead_in=args.lead_in,
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"

@@ -33,8 +33,12 @@ class Driver(Protocol):
     """Turns what is seen into the next seconds of driving, at `plan_every_ticks`."""
 
     name: str
-    needs_image: bool
     plan_every_ticks: int
+
+    @property
+    def needs_image(self) -> bool:
+        """Whether the next plan needs a picture."""
+        ...
 
     def reset(self) -> None:
         """Before a new scenario."""

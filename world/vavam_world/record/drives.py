@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -18,16 +18,19 @@ from typing import Any
 
 from tqdm import tqdm
 
+from vavam_ros.core.artifact import read_card
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_ros.core.planning.command import named_rule
-from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Scenario, Vehicle
-from vavam_world.drivers import make
+from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Driver, HasCommandRule, Scenario, Vehicle
+from vavam_world.drivers import DIRECT, make
+from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import COMMAND_RULE, drive
 from vavam_world.record import bag
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
 from vavam_world.report.run import close_studio, studio, write_json
-from vavam_world.scenarios.drives import INTRUDERS, check_drives, drive_scenario, sight_m
+from vavam_world.roads import build_map
+from vavam_world.scenarios.drives import INTRUDERS, check_drives, drive_scenario, hand_over, sight_m
 from vavam_world.sim.simulation import Simulation
 from vavam_world.workers import Failure, run_jobs
 
@@ -58,6 +61,7 @@ class RecordConfig:
     command_rule: str = COMMAND_RULE
     intruders: float = INTRUDERS
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
+    lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
 
     def __post_init__(self) -> None:
         if self.image_hz not in IMAGE_RATES_HZ:
@@ -67,6 +71,8 @@ class RecordConfig:
         check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders)
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
             raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
+        if self.lead_in is not None:
+            read_card(self.lead_in)  # what cannot be loaded is named before anything is driven
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
@@ -77,6 +83,7 @@ class RecordConfig:
         content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
         content |= {"intruders": self.intruders} if self.intruders != INTRUDERS else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
+        content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
 
 
@@ -92,6 +99,7 @@ class DriveJob:
     image_hz: int = IMAGE_HZ
     command_rule: str = COMMAND_RULE
     sight_m: float = math.inf
+    lead_in: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,21 +118,33 @@ class Drive:
     seed: int | None  # None where not even the scenario could be made
     scenario: dict[str, Any] | None
     sight_m: float | None = None  # of the driver; None: no limit
+    lead_in_s: float = 0.0  # how long somebody else had driven before the first state in the bag
 
 
 def record_drive(job: DriveJob) -> Drive:
     """Drive, then draw and write: in a worker process."""
-    scenario = job.make_scenario()
+    scenario, lead_in_s = job.make_scenario(), 0.0
+    if job.lead_in is not None:
+        lead_in_s, scenario = hand_over(scenario)
+    first = round(lead_in_s / TICK_S)
+    driver: Driver = make("expert", sight_m=job.sight_m)
+    options: dict[str, Any] = {}
+    if job.lead_in is not None:
+        model = make(DIRECT, model=job.lead_in)
+        driver = HandedOver(model, driver, first)
+        options["renderer"] = studio(build_map(scenario.map), scenario.look, WORLD_CAMERA, job.backend)
+        options |= {"command_rule": model.command_rule} if isinstance(model, HasCommandRule) else {}
     driven: list[Simulation] = []
-    trace = drive(scenario, make("expert", sight_m=job.sight_m), on_tick=lambda sim, *_: None if driven else driven.append(sim))
+    trace = drive(scenario, driver, on_tick=lambda sim, *_: None if driven else driven.append(sim), **options)
+    trace = replace(trace, states=trace.states[first:])
     usable = trace.finished in USABLE and len(trace.states) > 1
     pictures, digest, size = 0, "", 0
     if usable:
         sim = driven[0]
         renderer = studio(sim.road_map, scenario.look, WORLD_CAMERA, job.backend)
         every = round(1.0 / (job.image_hz * TICK_S))
-        options: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every, "command_rule": job.command_rule}
-        pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **options)
+        written: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every, "command_rule": job.command_rule}
+        pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **written)
         digest, size = sha256_of(job.path), job.path.stat().st_size
     way = [(s.ego.x_m, s.ego.y_m) for s in trace.states]
     return Drive(
@@ -132,7 +152,7 @@ def record_drive(job: DriveJob) -> Drive:
         file=job.path.name if usable else None,
         sha256=digest,
         bytes=size,
-        seconds=round((len(trace.states) - 1) * TICK_S, 2),
+        seconds=round(max(len(trace.states) - 1, 0) * TICK_S, 2),
         pictures=pictures,
         distance_m=round(sum(math.dist(a, b) for a, b in pairwise(way)), 1),
         finished=trace.finished,
@@ -140,6 +160,7 @@ def record_drive(job: DriveJob) -> Drive:
         seed=scenario.map.seed,
         scenario=scenario.to_dict(),
         sight_m=job.sight_m if math.isfinite(job.sight_m) else None,
+        lead_in_s=lead_in_s,
     )
 
 
@@ -204,6 +225,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
+            options["lead_in"] = config.lead_in
             options |= {} if config.sight_m is None else {"sight_m": sight_m(config.seed, index, config.sight_m)}
             yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1

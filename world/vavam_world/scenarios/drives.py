@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,7 @@ SHARE: dict[str, float] = {"straight": 0.10, "curves": 0.25, "t_junction": 0.15,
 LONGEST_M: dict[str, float] = {"straight": 560.0, "curves": 480.0, "t_junction": 360.0, "crossroads": 360.0, "town": 5000.0}
 INTRUDERS = 0.45  # share of drives on straight and curved roads in which one gets in the way, where nothing else is asked for
 AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has stopped behind a standing vehicle learns nothing more
+HAND_OVER_EVERY_S = 0.5
 
 
 def check_drives(seed: int, seconds: float, exclude: Collection[str], index: int = 0, intruders: float = INTRUDERS) -> Allowed:
@@ -68,6 +70,18 @@ def drive_scenario(
         time_limit_s=limit_s,
         **values,
     )
+
+
+def hand_over(scenario: Scenario) -> tuple[float, Scenario]:
+    """(s, scenario): when somebody who drove first gives the wheel to the expert, a whole number of `HAND_OVER_EVERY_S`, and the drive, ended soon after.
+
+    Before an intruder is met, at any distance from it; else after two to ten seconds."""
+    rng = np.random.default_rng((scenario.map.seed, 2))
+    meeting = None if scenario.intruder is None else scenario.intruder.meet_s_m / scenario.cruise_mps
+    at = float(rng.uniform(2.0, 10.0) if meeting is None else rng.uniform(0.3, 1.0) * meeting)
+    at = max(HAND_OVER_EVERY_S, HAND_OVER_EVERY_S * round(at / HAND_OVER_EVERY_S))
+    limit = scenario.time_limit_s if meeting is not None else min(scenario.time_limit_s, at + AFTER_INTRUDER_S)
+    return at, replace(scenario, time_limit_s=limit)
 
 
 def sight_m(seed: int, index: int, between_m: tuple[float, float]) -> float:
