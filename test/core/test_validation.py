@@ -52,8 +52,8 @@ def test_start():
 
 
 def test_start_allowance_grows_with_speed():
-    assert checks(constant_velocity(30.0, 6, DT), 36.0) == []  # 3 m off, 5.6 m allowed
-    assert checks(constant_velocity(30.0, 6, DT), 40.0, limits=Limits(max_start_error_s=0.01)) == ["start"]
+    assert checks(constant_velocity(36.0, 6, DT), 30.0) == []  # 3 m beyond, 5 m allowed
+    assert checks(constant_velocity(36.0, 6, DT), 30.0, limits=Limits(max_start_error_s=0.01)) == ["start"]
 
 
 def test_speed():
@@ -94,6 +94,25 @@ def test_jump():
     previous[0] = xy[0]
     assert checks(xy, 10.0, previous) == []
     assert checks(xy, 10.0, np.full((6, 2), np.nan)) == []
+
+
+def test_to_stop_short_of_where_one_was_going_is_never_a_fault():
+    going = constant_velocity(12.0, 6, DT)
+    for first_mps in (0.0, 1.0, 4.0):
+        stop = at_speeds(first_mps, *[0.0] * 5)
+        assert checks(stop, 12.0, going) == [], "something stepped into the road"
+    bend = constant_turn_rate(8.0, 0.4, 6, DT)
+    assert checks(at_arc(bend, 0.4), 8.0, bend) == []  # along the bend, nearer
+    assert checks(at_speeds(*[14.0] * 6), 12.0, going) == ["jump"]  # 6 m beyond after 3 s
+    assert checks(at_speeds(*[1.5] * 6) + np.array([0.0, 5.5]), 12.0, going)[-1] == "jump"  # nearer, but beside the way
+    assert checks(at_speeds(*[0.5] * 6) + np.array([0.0, 3.5]), 10.0)[0] == "start"  # likewise
+
+
+def at_arc(xy: np.ndarray, share: float) -> np.ndarray:
+    """The same curve, gone only `share` as far at each time."""
+    way = np.vstack([np.zeros((1, 2)), xy])
+    length = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(way, axis=0), axis=1))])
+    return np.stack([np.interp(share * length[1:], length, way[:, axis]) for axis in range(2)], axis=1)
 
 
 def test_violation_says_value_limit_and_unit():

@@ -135,7 +135,7 @@ _PLANNER = (
 
 # fmt: on
 _LIMITS = {  # field of validation.Limits → unit, what it bounds; a test holds the two sets of names equal
-    "max_start_error_m": ("m", "First waypoint against straight on at the present speed, at standstill."),
+    "max_start_error_m": ("m", "First waypoint beyond or beside the way straight on at the present speed, at standstill; nearer is braking."),
     "max_start_error_s": ("s", "What that limit grows by per m/s of speed."),
     "max_curvature_1pm": ("1/m", "Curvature."),
     "min_motion_m": ("m", "Waypoints closer than this count as standing, where curvature is noise."),
@@ -144,7 +144,7 @@ _LIMITS = {  # field of validation.Limits → unit, what it bounds; a test holds
     "max_lat_accel_mps2": ("m/s²", "Lateral acceleration."),
     "max_speed_mps": ("m/s", "Speed."),
     "max_reverse_m": ("m", "How far behind the present place a plan may lead."),
-    "max_jump_m": ("m", "Distance to where the last plan wanted to be at the same time."),
+    "max_jump_m": ("m", "Distance beyond or beside the way of the last plan up to the same time; nearer is braking."),
 }
 
 

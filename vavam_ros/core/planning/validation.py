@@ -1,7 +1,8 @@
 """Is a trajectory drivable? Limits in units, one violation per limit broken.
 
 The limits catch what cannot be meant (a network that diverged, the wrong model, a frame error), not what is uncomfortable:
-they lie near what a road car can do.
+they lie near what a road car can do. To come less far along the same way is a wish to brake, and is never a fault: where something steps into the road,
+the last plan and the present speed are what has to be given up, and a vehicle that refuses the plan drives on by the old one.
 Shape letter: H waypoints.
 """
 
@@ -18,7 +19,7 @@ from vavam_ros.core.contracts import F32, F64, ConfigError, Violation
 class Limits:
     """Each is the largest value that passes."""
 
-    max_start_error_m: float = 2.0  # first waypoint against straight on at the present speed, at standstill; grows with speed:
+    max_start_error_m: float = 2.0  # first waypoint beyond or beside the way straight on at the present speed, at standstill; grows with speed:
     max_start_error_s: float = 0.1  # … by so many metres per m/s
     max_curvature_1pm: float = 0.3  # 3.3 m radius: tighter than any car's turning circle
     min_motion_m: float = 0.25  # between waypoints; less is standing, where direction and hence curvature are noise
@@ -27,7 +28,7 @@ class Limits:
     max_lat_accel_mps2: float = 9.8
     max_speed_mps: float = 60.0
     max_reverse_m: float = 2.0  # furthest behind the origin
-    max_jump_m: float = 5.0  # largest distance to where the last plan wanted to be at the same time
+    max_jump_m: float = 5.0  # furthest beyond or beside the way of the last plan up to the same time
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -41,8 +42,9 @@ def validate(xy_m: F32 | F64, dt_s: float, speed_mps: float, limits: Limits, pre
     ``finite`` (alone, then) · ``start`` · ``speed`` · ``reverse`` · ``lon_accel`` · ``lon_decel`` · ``curvature`` · ``lat_accel`` · ``jump``
 
     `speed_mps` is the measured one at the image stamp. `previous` (H, 2) is where the last plan wanted to be at the same times in the same frame
-    (`geometry.expected_waypoints`), NaN where it says nothing. Speeds are those of the segments, accelerations their differences, curvature that of the circle
-    on which two neighbouring segments are chords; near standstill there is none."""
+    (`geometry.expected_waypoints`), NaN where it says nothing. ``start`` and ``jump`` are distances to the way that leads there,
+    not to its end. Speeds are those of the segments, accelerations their differences, curvature that of the circle on which two neighbouring segments are
+    chords; near standstill there is none."""
     xy = np.asarray(xy_m, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy):
         raise ConfigError(f"trajectory: got shape {xy.shape}, expected (H, 2) with H ≥ 1")
@@ -55,8 +57,9 @@ def validate(xy_m: F32 | F64, dt_s: float, speed_mps: float, limits: Limits, pre
     speed = length / dt_s
     accel = np.diff(speed) / dt_s
     curvature, lateral = _bend(step, length, dt_s, limits.min_motion_m)
+    straight_on = np.array([[0.0, 0.0], [speed_mps * dt_s, 0.0]])
     found = [
-        ("start", float(np.linalg.norm(xy[0] - (speed_mps * dt_s, 0.0))), limits.max_start_error_m + limits.max_start_error_s * abs(speed_mps), "m"),
+        ("start", _off_the_way(xy[0], straight_on), limits.max_start_error_m + limits.max_start_error_s * abs(speed_mps), "m"),
         ("speed", float(speed.max()), limits.max_speed_mps, "m/s"),
         ("reverse", float(-xy[:, 0].min()), limits.max_reverse_m, "m"),
         ("lon_accel", float(accel.max(initial=0.0)), limits.max_lon_accel_mps2, "m/s²"),
@@ -81,5 +84,14 @@ def _bend(step: F64, length: F64, dt_s: float, min_motion_m: float) -> tuple[F64
 def _jump(xy: F64, previous: F64 | None) -> float:
     if previous is None:
         return 0.0
-    distance = np.linalg.norm(xy - previous, axis=1)
-    return float(np.max(distance, initial=0.0, where=np.isfinite(distance)))
+    known = np.isfinite(previous).all(axis=1)
+    ways = (np.vstack([np.zeros((1, 2)), previous[: i + 1][known[: i + 1]]]) for i in range(len(xy)))
+    return max((_off_the_way(xy[i], way) for i, way in enumerate(ways) if known[i]), default=0.0)
+
+
+def _off_the_way(point: F64, way: F64) -> float:
+    """Distance of a point (2,) to the polyline (N, 2), N ≥ 2, metres."""
+    start, step = way[:-1], np.diff(way, axis=0)
+    along = np.sum((point - start) * step, axis=1) / np.maximum(np.sum(step * step, axis=1), 1e-12)
+    nearest = start + np.clip(along, 0.0, 1.0)[:, None] * step
+    return float(np.linalg.norm(point - nearest, axis=1).min())
