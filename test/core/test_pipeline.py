@@ -223,8 +223,8 @@ def test_frames_of_another_epoch_do_not_continue_a_context(tiny: LoadedArtifact)
 def test_only_a_drivable_plan_is_continued(tiny: LoadedArtifact) -> None:
     found = windows(tiny, frames(tiny, 1.0))
     drivable = Limits(**dict.fromkeys((f.name for f in fields(Limits)), 1e9))
-    assert [x.selection.reason for x in plans(tiny, found, limits=drivable)] == ["medoid, no previous plan", "continuity", "continuity"]
-    reasons = [x.selection.reason for x in plans(tiny, found, limits=replace(drivable, max_speed_mps=1e-6))]
+    assert [x.selection.reason for x in plans(tiny, found, selection="continuity", limits=drivable)] == ["medoid, no previous plan", "continuity", "continuity"]
+    reasons = [x.selection.reason for x in plans(tiny, found, selection="continuity", limits=replace(drivable, max_speed_mps=1e-6))]
     assert reasons == ["medoid, no previous plan, no sample is valid"] * 3
 
 

@@ -53,7 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--samples", type=int, default=8, help="trajectories per plan (default %(default)s)")
     run_.add_argument("--steps", type=int, help="Euler steps (default: the model's own)")
     run_.add_argument("--seed", type=int, default=0, help="of the noise, together with the image stamp")
-    run_.add_argument("--selection", choices=("continuity", "medoid", "first"), default=PlannerConfig().selection, help="default %(default)s")
+    run_.add_argument("--selection", choices=("medoid", "continuity", "first"), default=PlannerConfig().selection, help="default %(default)s")
     run_.add_argument("--inference", choices=("fast", "plain"), default=PlannerConfig().inference, help="how the network is run (default %(default)s)")
     run_.add_argument(
         "--context", choices=("exact", "streaming"), default=PlannerConfig().context, help="plan from whole windows, or at a bounded work (default %(default)s)"

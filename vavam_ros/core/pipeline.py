@@ -148,7 +148,7 @@ class PlannerConfig:
     samples: int = 8
     steps: int | None = None  # None: the model's own number of Euler steps
     seed: int = 0
-    selection: Literal["medoid", "continuity", "first"] = "continuity"
+    selection: Literal["medoid", "continuity", "first"] = "medoid"  # docs/decisions/0015
     limits: Limits = field(default_factory=Limits)
     max_contexts: int = 1  # growing contexts kept; one per phase when planning faster than the frame grid
     inference: Literal["fast", "plain"] = "fast"  # model/fast.py, or model/network.py itself
