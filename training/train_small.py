@@ -71,7 +71,8 @@ def main() -> int:
     pictures = ["--path", out / "looks", "--camera", "world_front_256", "--option", f"label_topic={CLASSES}", "--out", out / "pictures"]
     _do("pictures", [VAVAM_TRAIN, "data", "pictures", *pictures])
     _train("tokenizer", args.workers, out, size, [f"data.pictures=[{out / 'pictures'}]"])
-    record: list[str | Path] = [WORLD, "record", "--hours", f"{hours / 2:g}", "--image-hz", "2", "--perturb", "--command-rule", COMMAND_RULE, "--workers", workers]
+    record: list[str | Path] = [WORLD, "record", "--hours", f"{hours / 2:g}", "--image-hz", "2", "--perturb", "--command-rule", COMMAND_RULE]
+    record += ["--workers", workers]
     _do("drive", [*record, "--seconds", "90", "--seed", "10", "--out", out / "drives"])
     _do("meet", [*record, "--seconds", "60", "--seed", "12", "--intruders", "1", "--sight-m", "24", "55", "--exclude", *MEETINGS, "--out", out / "meetings"])
     for name, source, tokens in (("world", "drives", "tokens"), ("meetings", "meetings", "meeting_tokens")):

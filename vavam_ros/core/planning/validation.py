@@ -84,7 +84,7 @@ def _bend(step: F64, length: F64, dt_s: float, min_motion_m: float) -> tuple[F64
 def _jump(xy: F64, previous: F64 | None) -> float:
     if previous is None:
         return 0.0
-    known = np.isfinite(previous).all(axis=1)
+    known = np.asarray(np.isfinite(previous).all(axis=1))
     ways = (np.vstack([np.zeros((1, 2)), previous[: i + 1][known[: i + 1]]]) for i in range(len(xy)))
     return max((_off_the_way(xy[i], way) for i, way in enumerate(ways) if known[i]), default=0.0)
 
