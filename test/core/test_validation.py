@@ -103,9 +103,18 @@ def test_to_stop_short_of_where_one_was_going_is_never_a_fault():
         assert checks(stop, 12.0, going) == [], "something stepped into the road"
     bend = constant_turn_rate(8.0, 0.4, 6, DT)
     assert checks(at_arc(bend, 0.4), 8.0, bend) == []  # along the bend, nearer
-    assert checks(at_speeds(*[14.0] * 6), 12.0, going) == ["jump"]  # 6 m beyond after 3 s
     assert checks(at_speeds(*[1.5] * 6) + np.array([0.0, 5.5]), 12.0, going)[-1] == "jump"  # nearer, but beside the way
     assert checks(at_speeds(*[0.5] * 6) + np.array([0.0, 3.5]), 10.0)[0] == "start"  # likewise
+
+
+def test_to_go_on_where_the_last_plan_stopped_is_no_jump():
+    stop = at_speeds(4.0, 2.0, 0.0, 0.0, 0.0, 0.0)
+    assert checks(constant_velocity(6.0, 6, DT), 6.0, stop) == [], "what was in the way is gone"
+    standing = np.zeros((6, 2))
+    assert checks(at_speeds(0.5, 1.5, 2.5, 3.5, 4.5, 5.5), 0.0, standing) == []
+    assert checks(constant_velocity(8.0, 6, DT), 0.0, standing) == ["start"]  # with speed, out of nothing
+    turned = constant_velocity(6.0, 6, DT)[:, ::-1].copy()  # a frame error: ahead has become left
+    assert "jump" in checks(constant_velocity(6.0, 6, DT), 6.0, turned)
 
 
 def at_arc(xy: np.ndarray, share: float) -> np.ndarray:

@@ -144,7 +144,7 @@ _LIMITS = {  # field of validation.Limits → unit, what it bounds; a test holds
     "max_lat_accel_mps2": ("m/s²", "Lateral acceleration."),
     "max_speed_mps": ("m/s", "Speed."),
     "max_reverse_m": ("m", "How far behind the present place a plan may lead."),
-    "max_jump_m": ("m", "Distance beyond or beside the way of the last plan up to the same time; nearer is braking."),
+    "max_jump_m": ("m", "Distance to the way of the last plan, which goes on straight at its end."),
 }
 
 

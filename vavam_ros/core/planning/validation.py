@@ -1,8 +1,8 @@
 """Is a trajectory drivable? Limits in units, one violation per limit broken.
 
 The limits catch what cannot be meant (a network that diverged, the wrong model, a frame error), not what is uncomfortable:
-they lie near what a road car can do. To come less far along the same way is a wish to brake, and is never a fault: where something steps into the road,
-the last plan and the present speed are what has to be given up, and a vehicle that refuses the plan drives on by the old one.
+they lie near what a road car can do. To brake where the last plan went on, or to go on where it braked, is no fault: where something steps into the road,
+or is gone, the last plan is what has to be given up, and a vehicle that refuses the new one drives on by the old (docs/decisions/0015).
 Shape letter: H waypoints.
 """
 
@@ -13,6 +13,9 @@ from dataclasses import dataclass, fields
 import numpy as np
 
 from vavam_ros.core.contracts import F32, F64, ConfigError, Violation
+
+MOVED_M = 0.05  # shorter segments of the last plan have no direction
+FURTHER_M = 1e3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,7 +31,7 @@ class Limits:
     max_lat_accel_mps2: float = 9.8
     max_speed_mps: float = 60.0
     max_reverse_m: float = 2.0  # furthest behind the origin
-    max_jump_m: float = 5.0  # furthest beyond or beside the way of the last plan up to the same time
+    max_jump_m: float = 5.0  # furthest beside the way of the last plan, or before or behind it where it leads straight on
 
     def __post_init__(self) -> None:
         for f in fields(self):
@@ -42,9 +45,9 @@ def validate(xy_m: F32 | F64, dt_s: float, speed_mps: float, limits: Limits, pre
     ``finite`` (alone, then) · ``start`` · ``speed`` · ``reverse`` · ``lon_accel`` · ``lon_decel`` · ``curvature`` · ``lat_accel`` · ``jump``
 
     `speed_mps` is the measured one at the image stamp. `previous` (H, 2) is where the last plan wanted to be at the same times in the same frame
-    (`geometry.expected_waypoints`), NaN where it says nothing. ``start`` and ``jump`` are distances to the way that leads there,
-    not to its end. Speeds are those of the segments, accelerations their differences, curvature that of the circle on which two neighbouring segments are
-    chords; near standstill there is none."""
+    (`geometry.expected_waypoints`), NaN where it says nothing. ``start`` is the distance to the way straight on, as far as that speed leads; ``jump`` that to
+    the last plan's way, which goes on straight at its end: what is nearer brakes, what is further along goes on. Speeds are those of the segments,
+    accelerations their differences, curvature that of the circle on which two neighbouring segments are chords; near standstill there is none."""
     xy = np.asarray(xy_m, dtype=np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2 or not len(xy):
         raise ConfigError(f"trajectory: got shape {xy.shape}, expected (H, 2) with H ≥ 1")
@@ -85,8 +88,13 @@ def _jump(xy: F64, previous: F64 | None) -> float:
     if previous is None:
         return 0.0
     known = np.asarray(np.isfinite(previous).all(axis=1))
-    ways = (np.vstack([np.zeros((1, 2)), previous[: i + 1][known[: i + 1]]]) for i in range(len(xy)))
-    return max((_off_the_way(xy[i], way) for i, way in enumerate(ways) if known[i]), default=0.0)
+    if not known.any():
+        return 0.0
+    way = np.vstack([np.zeros((1, 2)), previous[known]])
+    way = way[np.concatenate([[True], np.linalg.norm(np.diff(way, axis=0), axis=1) > MOVED_M])]
+    ahead = way[-1] - way[-2] if len(way) > 1 else np.array([1.0, 0.0])
+    way = np.vstack([way, way[-1] + FURTHER_M * ahead / np.linalg.norm(ahead)])
+    return max(_off_the_way(point, way) for point in xy[known])
 
 
 def _off_the_way(point: F64, way: F64) -> float:
