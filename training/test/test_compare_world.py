@@ -33,7 +33,7 @@ def commands(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     """A bench whose commands are noted instead of run, and the notes."""
     noted: list[tuple[str, list[str]]] = []
     bench = script.Bench(out=tmp_path, sets={"world": "sets/a", "met": "sets/b"}, amount=script.FULL, workers=1)
-    monkeypatch.setattr(script.Bench, "do", lambda self, name, command: noted.append((name, [str(c) for c in command])))
+    monkeypatch.setattr(script.Bench, "do", lambda self, name, command, **_: noted.append((name, [str(c) for c in command])))
     return bench, noted
 
 
