@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "training" / "runs" / "world"
@@ -126,14 +126,14 @@ class Bench:
             self.do(f"judge {run.name}", [VAVAM_TRAIN, "evaluate", run, "--out", out, "--every-s", "2", "--samples", "8", "--windows", "0", "--batch", "32"])
         return dict(json.loads((out / "evaluation.json").read_text(encoding="utf-8")))
 
-    def driven(self, run: Path, suites: str, limit: int) -> list[dict[str, Any]]:
-        """Closed loop: one entry a run."""
+    def driven(self, run: Path, suites: str, limit: int) -> dict[str, Any]:
+        """Closed loop: the world's evaluation."""
         model, out = self.out / "models" / run.name, self.out / "closed_loop" / run.name
         if not (model / "model.yaml").is_file():
             self.do(f"export {run.name}", [VAVAM_TRAIN, "export", "--run", run, "--tokenizer", TOKENIZER, "--out", model, "--command-rule", "lookahead"])
         driver = [WORLD, "evaluate", "--driver", "vavam_direct", "--model", model, "--suite", suites, "--limit", str(limit), "--media", "none"]
         self.do(f"drive {run.name}", [*driver, "--workers", str(self.workers), "--out", out], fine=(0, 1))  # 1: in some runs the driver failed; they count
-        return list(json.loads((out / "evaluation.json").read_text(encoding="utf-8"))["runs"])
+        return dict(json.loads((out / "evaluation.json").read_text(encoding="utf-8")))
 
     def do(self, name: str, command: list[Any], *, fine: tuple[int, ...] = (0,)) -> None:
         """Run a step; ends the program where it fails with a status that is not `fine`."""
@@ -232,9 +232,8 @@ def _open(loop: dict[str, Any]) -> dict[str, float]:
 
 def _closed(bench: Bench, run: Path, suites: str, limit: int) -> dict[str, dict[str, float]]:
     """Completion of each route and NeuroNCAP score of each safety scenario, by name."""
-    runs = bench.driven(run, suites, limit)
-    found = json.loads((bench.out / "closed_loop" / run.name / "evaluation.json").read_text(encoding="utf-8"))
-    reference = found["do_nothing_impact_mps"]
+    found = bench.driven(run, suites, limit)
+    runs, reference = found["runs"], found["do_nothing_impact_mps"]
     completion = {r["scenario"]: float(r["completion"] or 0.0) for r in runs if r["scenario"] not in reference}
     score = {r["scenario"]: _score(r, reference[r["scenario"]]) for r in runs if r["scenario"] in reference}
     return {"completion": completion, "score": score}
@@ -248,8 +247,9 @@ def _score(run: dict[str, Any], reference_mps: float) -> float:
 
 
 def _student(differences: np.ndarray) -> list[float]:
-    """Mean and 95 % interval over three seeds (Student's t, two degrees of freedom)."""
-    mean, half = float(differences.mean()), 4.303 * float(differences.std(ddof=1)) / math.sqrt(len(differences))
+    """Mean over the seeds and its 95 % interval (Student's t)."""
+    mean, error = float(differences.mean()), float(stats.sem(differences))
+    half = error * float(stats.t.ppf(0.975, len(differences) - 1))
     return [mean, mean - half, mean + half]
 
 

@@ -113,6 +113,8 @@ def test_to_go_on_where_the_last_plan_stopped_is_no_jump():
     standing = np.zeros((6, 2))
     assert checks(at_speeds(0.5, 1.5, 2.5, 3.5, 4.5, 5.5), 0.0, standing) == []
     assert checks(constant_velocity(8.0, 6, DT), 0.0, standing) == ["start"]  # with speed, out of nothing
+    jitter = np.array([[-0.1, 0.1], [-0.2, 0.0], [-0.3, 0.1], [-0.2, 0.2], [-0.3, 0.1], [-0.4, 0.0]])
+    assert checks(at_speeds(1.0, 3.0, 5.0, 6.0, 7.0, 8.0), 0.0, jitter) == [], "a standing plan has no direction"
     turned = constant_velocity(6.0, 6, DT)[:, ::-1].copy()  # a frame error: ahead has become left
     assert "jump" in checks(constant_velocity(6.0, 6, DT), 6.0, turned)
 

@@ -77,7 +77,7 @@ def test_what_is_read_off(script: ModuleType) -> None:
     assert script._score(crash, 4.0) == 0.0
     assert script._score({"finished": "route", "contacts": []}, 10.0) == 5.0
     assert script._score({"finished": "driver_error", "contacts": []}, 10.0) == 0.0
-    assert script._student(np.array([1.0, 2.0, 3.0])) == pytest.approx([2.0, 2.0 - 4.303 / np.sqrt(3), 2.0 + 4.303 / np.sqrt(3)])
+    assert script._student(np.array([1.0, 2.0, 3.0])) == pytest.approx([2.0, 2.0 - 4.302653 / np.sqrt(3), 2.0 + 4.302653 / np.sqrt(3)])
     values = np.random.default_rng(0).normal(1.0, 1.0, (3, 400))
     mean, low, high = script._bootstrap(values)
     assert low < mean < high

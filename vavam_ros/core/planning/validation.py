@@ -14,8 +14,7 @@ import numpy as np
 
 from vavam_ros.core.contracts import F32, F64, ConfigError, Violation
 
-MOVED_M = 0.05  # shorter segments of the last plan have no direction
-FURTHER_M = 1e3
+FURTHER_M = 1e3  # as far as a way goes on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,14 +61,14 @@ def validate(xy_m: F32 | F64, dt_s: float, speed_mps: float, limits: Limits, pre
     curvature, lateral = _bend(step, length, dt_s, limits.min_motion_m)
     straight_on = np.array([[0.0, 0.0], [speed_mps * dt_s, 0.0]])
     found = [
-        ("start", _off_the_way(xy[0], straight_on), limits.max_start_error_m + limits.max_start_error_s * abs(speed_mps), "m"),
+        ("start", float(_off_the_way(xy[:1], straight_on)[0]), limits.max_start_error_m + limits.max_start_error_s * abs(speed_mps), "m"),
         ("speed", float(speed.max()), limits.max_speed_mps, "m/s"),
         ("reverse", float(-xy[:, 0].min()), limits.max_reverse_m, "m"),
         ("lon_accel", float(accel.max(initial=0.0)), limits.max_lon_accel_mps2, "m/s²"),
         ("lon_decel", float(-accel.min(initial=0.0)), limits.max_lon_decel_mps2, "m/s²"),
         ("curvature", float(curvature.max(initial=0.0)), limits.max_curvature_1pm, "1/m"),
         ("lat_accel", float(lateral.max(initial=0.0)), limits.max_lat_accel_mps2, "m/s²"),
-        ("jump", _jump(xy, previous), limits.max_jump_m, "m"),
+        ("jump", _jump(xy, previous, limits.min_motion_m), limits.max_jump_m, "m"),
     ]
     return tuple(Violation(check=check, value=value, limit=limit, unit=unit) for check, value, limit, unit in found if value > limit)
 
@@ -84,22 +83,24 @@ def _bend(step: F64, length: F64, dt_s: float, min_motion_m: float) -> tuple[F64
     return np.asarray(curvature), np.asarray(curvature * (mean / dt_s) ** 2)
 
 
-def _jump(xy: F64, previous: F64 | None) -> float:
+def _jump(xy: F64, previous: F64 | None, min_motion_m: float) -> float:
     if previous is None:
         return 0.0
     known = np.asarray(np.isfinite(previous).all(axis=1))
     if not known.any():
         return 0.0
     way = np.vstack([np.zeros((1, 2)), previous[known]])
-    way = way[np.concatenate([[True], np.linalg.norm(np.diff(way, axis=0), axis=1) > MOVED_M])]
+    moving = np.linalg.norm(np.diff(way, axis=0), axis=1) >= min_motion_m  # where it stands, its direction is noise
+    way = way[np.concatenate([[True], moving])]
     ahead = way[-1] - way[-2] if len(way) > 1 else np.array([1.0, 0.0])
     way = np.vstack([way, way[-1] + FURTHER_M * ahead / np.linalg.norm(ahead)])
-    return max(_off_the_way(point, way) for point in xy[known])
+    return float(_off_the_way(xy[known], way).max())
 
 
-def _off_the_way(point: F64, way: F64) -> float:
-    """Distance of a point (2,) to the polyline (N, 2), N ≥ 2, metres."""
+def _off_the_way(points: F64, way: F64) -> F64:
+    """Distance of each point (P, 2) to the polyline (N, 2), N ≥ 2: (P,), metres."""
     start, step = way[:-1], np.diff(way, axis=0)
-    along = np.sum((point - start) * step, axis=1) / np.maximum(np.sum(step * step, axis=1), 1e-12)
-    nearest = start + np.clip(along, 0.0, 1.0)[:, None] * step
-    return float(np.linalg.norm(point - nearest, axis=1).min())
+    along = np.sum((points[:, None] - start) * step, axis=-1) / np.maximum(np.sum(step * step, axis=-1), 1e-12)  # (P, N − 1)
+    nearest = start + np.clip(along, 0.0, 1.0)[..., None] * step
+    distance: F64 = np.linalg.norm(points[:, None] - nearest, axis=-1).min(axis=1)
+    return distance
