@@ -8,9 +8,10 @@ Each step leaves what it made in OUT and is skipped, or goes on where it was, wh
       meet     world record --intruders 1 --sight-m 24 55 short drives in which someone gets in the way and is seen late, and junctions
     4 tokens   vavam-train data import                    drives → tokens with poses
     5 action   vavam-train train                          runs/world/action.yaml: video model and action expert together, on windows of two frames
-      longer                                              runs/world/longer.yaml: goes on with four frames, and with the meetings
-    6 export                                              OUT/model: what the nodes load
-    7 evaluate world evaluate --driver vavam_direct       (--evaluate)
+    6 led      world record --lead-in                     that model drives first, the expert puts right what came of it
+    7 corrected                                           runs/world/corrected.yaml: goes on with all drives
+    8 export                                              OUT/model: what the nodes load
+    9 evaluate world evaluate --driver vavam_direct       (--evaluate)
 
 Two environments are needed, .venv (world, ROS) and .venv-training: `make setup setup-training`.
 """
@@ -39,12 +40,12 @@ class Size:
     """How much of everything."""
 
     looks: int  # short drives with classes
-    hours: float  # of driving to learn from, half of it meetings and junctions
+    hours: float  # of driving to learn from: half of it drives, the rest in equal parts meetings and what the first model began
     steps: dict[str, int]  # of each stage; 0: the recipe's
 
 
 FULL = Size(looks=120, hours=10.0, steps={})
-FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "longer": 10})
+FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10})
 MEETINGS = ("crossroads", "fog", "industrial", "town")  # families left out of them: held out for tests, and towns, which are long
 
 
@@ -71,24 +72,31 @@ def main() -> int:
     pictures = ["--path", out / "looks", "--camera", "world_front_256", "--option", f"label_topic={CLASSES}", "--out", out / "pictures"]
     _do("pictures", [VAVAM_TRAIN, "data", "pictures", *pictures])
     _train("tokenizer", args.workers, out, size, [f"data.pictures=[{out / 'pictures'}]"])
-    record: list[str | Path] = [WORLD, "record", "--hours", f"{hours / 2:g}", "--image-hz", "2", "--perturb", "--command-rule", COMMAND_RULE]
-    record += ["--workers", workers]
-    _do("drive", [*record, "--seconds", "90", "--seed", "10", "--out", out / "drives"])
-    _do("meet", [*record, "--seconds", "60", "--seed", "12", "--intruders", "1", "--sight-m", "24", "55", "--exclude", *MEETINGS, "--out", out / "meetings"])
-    for name, source, tokens in (("world", "drives", "tokens"), ("meetings", "meetings", "meeting_tokens")):
-        arguments = ["--path", out / source, "--tokenizer", out / "tokenizer", "--out", out / tokens, "--name", name]
-        _do(tokens, [*_processes(args.workers), "data", "import", *arguments])
+    met: list[str | Path] = ["--seconds", "60", "--intruders", "1", "--sight-m", "24", "55", "--exclude", *MEETINGS]
+    export: list[str | Path] = [VAVAM_TRAIN, "export", "--tokenizer", out / "tokenizer", "--stored", "float16", "--command-rule", COMMAND_RULE]
+    _record("drive", "tokens", hours / 2, ["--seconds", "90", "--seed", "10"], args.workers, out)
+    _record("meet", "meeting_tokens", hours / 4, [*met, "--seed", "12"], args.workers, out)
     data = [f"data.parts.0.path={out / 'tokens'}", f"tokenizer={out / 'tokenizer'}"]
     _train("action", args.workers, out, size, data)
-    _train("longer", args.workers, out, size, [*data, f"data.parts.1.path={out / 'meeting_tokens'}", f"start={out / 'action'}"])
-    _do("export", [VAVAM_TRAIN, "export", "--run", out / "longer", "--tokenizer", out / "tokenizer", "--out", out / "model", "--stored", "float16",
-        "--command-rule", COMMAND_RULE])  # fmt: skip
+    _do("draft", [*export, "--run", out / "action", "--out", out / "draft"])
+    _record("led", "led_tokens", hours / 4, [*met, "--seed", "13", "--lead-in", out / "draft"], args.workers, out)
+    more = [f"data.parts.1.path={out / 'meeting_tokens'}", f"data.parts.2.path={out / 'led_tokens'}", f"start={out / 'action'}"]
+    _train("corrected", args.workers, out, size, [*data, *more])
+    _do("export", [*export, "--run", out / "corrected", "--out", out / "model"])
     print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
     print(f'make drive ARGS="turns/000-left --driver vavam --model {out / "model"}"')
     if args.evaluate is not None:
         suites = ["--suite", ",".join(args.evaluate) or "all"]
         _do("evaluate", [WORLD, "evaluate", "--driver", "vavam_direct", "--model", out / "model", *suites, "--out", out / "evaluation"])
     return 0
+
+
+def _record(name: str, tokens: str, hours: float, how: list[str | Path], workers: int, out: Path) -> None:
+    """So much driving, and its tokens."""
+    record: list[str | Path] = [WORLD, "record", "--hours", f"{hours:g}", "--image-hz", "2", "--perturb", "--command-rule", COMMAND_RULE]
+    _do(name, [*record, *how, "--workers", str(workers), "--out", out / name])
+    arguments: list[str | Path] = ["--path", out / name, "--tokenizer", out / "tokenizer", "--out", out / tokens, "--name", name]
+    _do(tokens, [*_processes(workers), "data", "import", *arguments])
 
 
 def _processes(count: int) -> list[str | Path]:
@@ -107,7 +115,7 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
         changes += [f"loop.steps={steps}", f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps=5", f"{schedule}.drop_steps={steps // 3}"]
         changes += [f"loop.{every}={steps}" for every in ("held_out_every", "pictures_every", "save_every")]
         changes += [f"data.whole_from_step={steps // 2}", "options.quantize_from=20"] if stage == "tokenizer" else []
-        parts = {"tokenizer": ("",), "action": (".parts.0",), "longer": (".parts.0", ".parts.1")}[stage]
+        parts = {"tokenizer": ("",), "action": (".parts.0",), "corrected": (".parts.0", ".parts.1", ".parts.2")}[stage]
         changes += [f"data{part}.held_out_share=0.3" for part in parts]
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
     _do(stage, [*_processes(workers), *arguments, *(x for c in changes for x in ("--set", c))])

@@ -74,6 +74,9 @@ def test_learning_from_a_share_is_nested_and_leaves_the_held_out_as_they_are(tmp
     assert held == held_of_half == held_of_eighth
     assert eighth < half < whole
     assert len(half) == pytest.approx(0.5 * len(whole), abs=9)
+    with pytest.raises(ConfigError, match="emphasis_m: got -1, expected metres above 0"):
+        config({"name": "a", "path": str(folder), "emphasis_m": -1})
+    assert open_mixture(config({"name": "a", "path": str(folder), "emphasis_m": 2.0}), SPEC, 0)[0].parts[0].emphasis_m == 2.0
     with pytest.raises(ConfigError, match="learned_share: got 0, expected more than 0"):
         config({"name": "a", "path": str(folder), "learned_share": 0})
 

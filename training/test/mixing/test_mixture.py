@@ -52,6 +52,26 @@ def test_without_ratios_an_epoch_is_each_window_once() -> None:
     assert len({m.place(k) for k in range(len(m))}) == len(m) == sum(m.windows.values())
 
 
+def test_windows_in_which_something_happens_come_more_often_where_that_is_asked_for() -> None:
+    quiet, brakes = drive("quiet"), drive("brakes")
+    t = np.arange(80) * 0.1
+    brakes.position_m[:, 0] = np.where(t < 4.0, 5.0 * t, 20.0)  # stands still from 4 s on
+    data = InMemoryDataset([quiet, brakes])
+    m = Mixture([Part(name="a", dataset=data, emphasis_m=1.5)], SPEC, 0)
+    epoch = Counter((p.drive, p.row) for p in (m.place(k) for k in range(len(m._pools[0].places))))
+    assert len(epoch) == len(m) == m.windows["a"]
+    assert {n for (d, _), n in epoch.items() if d == 0} == {1}
+    # frames at rows 20, 25, 30 stop 0, 2.5 and 5 m before 2 s are over: 2.5 m on average, once more
+    assert epoch[1, 20] == 2
+    assert epoch[1, 0] == 1
+    assert max(epoch.values()) <= 5
+    plain = Mixture([Part(name="a", dataset=data)], SPEC, 0)
+    assert m.digest != plain.digest
+    assert len(plain) == len(m)
+    with pytest.raises(ConfigError, match="emphasis_m needs trajectories"):
+        Mixture([Part(name="a", dataset=data, emphasis_m=1.5)], WindowSpec(frames=3, horizon=4, labelled=False), 0)
+
+
 def flat(batches: list[Batch]) -> torch.Tensor:
     return torch.cat([b.tokens[:, 0, 0, 0] for b in batches])
 

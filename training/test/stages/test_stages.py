@@ -16,8 +16,8 @@ from vavam_ros.core.tokenizer.random_init import init_tokenizer
 from vavam_training.contracts import Batch, DataError
 from vavam_training.stages.action import ActionOptions, ActionStage
 from vavam_training.stages.costs import action_forward_flops, video_forward_flops
-from vavam_training.stages.longer import for_frames
 from vavam_training.stages.video import VideoNet, VideoOptions, VideoStage
+from vavam_training.stages.window_length import for_frames
 
 CPU = torch.device("cpu")
 
@@ -224,7 +224,7 @@ def test_one_pass_over_the_video_serves_both_losses() -> None:
         ActionOptions(video_loss=0.5)
 
 
-def test_a_model_goes_on_with_longer_windows_and_gives_on_short_ones_what_it_gave() -> None:
+def test_a_model_goes_on_with_windows_of_another_length_and_gives_on_short_ones_what_it_gave() -> None:
     stage = ActionStage(tiny.SPEC, ActionOptions(), 1)
     model, data = alive(stage), batch()
     frames = tiny.SPEC.video.frames
@@ -235,3 +235,9 @@ def test_a_model_goes_on_with_longer_windows_and_gives_on_short_ones_what_it_gav
         torch.testing.assert_close(longer.video(data.tokens), model.video(data.tokens), rtol=0, atol=0)
         longer.video(torch.cat([data.tokens, data.tokens[:, :2]], dim=1))  # as many as it says it holds
     assert for_frames(model, frames) is model
+    shorter = for_frames(model, frames - 1)
+    assert isinstance(shorter, VaVAM)
+    with torch.no_grad():
+        torch.testing.assert_close(shorter.video(data.tokens[:, :-1]), model.video(data.tokens[:, :-1]), rtol=0, atol=0)
+    with pytest.raises(ConfigError, match=f"expected 1 to {frames - 1}"):
+        shorter.video(data.tokens)

@@ -29,8 +29,9 @@ class PartConfig:
 
     `ratio`: its share of the samples, beside the other ratios; None for all parts: each window once an epoch. `held_out_share`: of its drives, chosen by the
     hash of `held_out_seed` and name, which only the held-out mixture holds; 1: all of them, the part is there to be tested on. `learned_share`: of the drives
-    that are not held out, those that are learned from, chosen in the same way: what would be learned from less. `licence`: if given, exactly what the set
-    must be under."""
+    that are not held out, those that are learned from, chosen in the same way: what would be learned from less. `emphasis_m`: windows whose plans stray from
+    going straight on come more often when they are learned from, once more an epoch for each so many metres. `licence`: if given, exactly what the set must
+    be under."""
 
     name: str
     path: str
@@ -38,6 +39,7 @@ class PartConfig:
     held_out_share: float = 0.0
     held_out_seed: int = 0
     learned_share: float = 1.0
+    emphasis_m: float | None = None
     licence: str | None = None
 
     def __post_init__(self) -> None:
@@ -45,7 +47,7 @@ class PartConfig:
         for key, kinds, wanted in (
             ("name", (str,), "a text"), ("path", (str,), "a folder or an address"), ("ratio", (int, float, type(None)), "a positive number or nothing"),
             ("held_out_share", (int, float), "a number from 0 to 1"), ("held_out_seed", (int,), "a whole number"),
-            ("learned_share", (int, float), "a number above 0, up to 1"),
+            ("learned_share", (int, float), "a number above 0, up to 1"), ("emphasis_m", (int, float, type(None)), "metres above 0, or nothing"),
             ("licence", (str, type(None)), "the text of the set's manifest, or nothing"),
         ):  # fmt: skip
             value = getattr(self, key)
@@ -53,6 +55,8 @@ class PartConfig:
                 raise ConfigError(f"{owner}: {key}: got {value!r}, expected {wanted}")
         if self.ratio is not None and not 0.0 < self.ratio < math.inf:
             raise ConfigError(f"{owner}: ratio: got {self.ratio}, expected a positive number; leave the part out to get none of it")
+        if self.emphasis_m is not None and not 0.0 < self.emphasis_m < math.inf:
+            raise ConfigError(f"{owner}: emphasis_m: got {self.emphasis_m}, expected metres above 0, or nothing")
         if not 0.0 <= self.held_out_share <= 1.0:
             raise ConfigError(f"{owner}: held_out_share: got {self.held_out_share}, expected 0 to 1")
         if not 0.0 < self.learned_share <= 1.0:
@@ -135,7 +139,7 @@ def open_mixture(config: DataConfig, spec: WindowSpec, seed: int) -> tuple[Mixtu
         _check_same_tokens(first, (part.name, dataset))
         kept, held = _split(part, dataset.drive_names)
         if kept:
-            train.append(Part(name=part.name, dataset=dataset, ratio=part.ratio, drives=kept, digest=manifest.digest))
+            train.append(Part(name=part.name, dataset=dataset, ratio=part.ratio, drives=kept, digest=manifest.digest, emphasis_m=part.emphasis_m))
         if held:
             held_out.append(Part(name=part.name, dataset=dataset, drives=held, digest=manifest.digest))
     try:

@@ -1,7 +1,7 @@
 """Which window is the k-th: a pure function of seed and k, whoever asks.
 
 Parts with ratios take turns in blocks of BLOCK samples: each block holds each part's exact share (largest remainder), shuffled by (seed, block). Within a part,
-windows come in a new order each epoch. Parts without ratios are one pool: each window once an epoch.
+windows come in a new order each epoch. Parts without ratios are one pool: each window once an epoch (more often where a part has an emphasis).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 from vavam_ros.core.contracts import ConfigError
 from vavam_training.contracts import I64, Batch, DataError, DriveRows
 from vavam_training.mixing.collate import Collator
-from vavam_training.windows import WindowSpec, find_windows
+from vavam_training.windows import WindowSpec, copies, find_windows, strays_m
 
 BLOCK = 10_000  # samples in which ratios hold exactly (to 1/10,000)
 KEPT_ORDERS = 4  # permutations held at a time
@@ -74,13 +74,15 @@ def _place(text: str) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Part:
-    """One source of windows. `drives`: numbers of those to use; None: all. `digest` identifies the data (a manifest's)."""
+    """One source of windows. `drives`: numbers of those to use; None: all. `digest` identifies the data (a manifest's). `emphasis_m`: windows come once more
+    in an epoch for each so many metres by which their plans stray from going straight on (`windows.emphasis`); None: each once."""
 
     name: str
     dataset: TokenSet
     ratio: float | None = None
     drives: Sequence[int] | None = None
     digest: str = ""
+    emphasis_m: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ class Place:
 
 @dataclass(slots=True, eq=False)
 class _Pool:
-    """Windows that are drawn without putting back, epoch by epoch: (part, drive, row of the oldest frame) each."""
+    """Windows that are drawn without putting back, epoch by epoch: (part, drive, row of the oldest frame) each, as often as they come in an epoch."""
 
     name: str
     places: I64  # (N, 3)
@@ -116,6 +118,8 @@ class Mixture:
     """Named parts, mixed. Raises ConfigError for ratios that cannot be meant, DataError where a part gives no window."""
 
     def __init__(self, parts: Sequence[Part], spec: WindowSpec, seed: int) -> None:
+        if not spec.labelled and any(p.emphasis_m for p in parts):
+            raise ConfigError("mixture: emphasis_m needs trajectories; expected labelled windows (the action stage), or no emphasis")
         if not parts or len({p.name for p in parts}) != len(parts):
             raise ConfigError(f"mixture: got parts {[p.name for p in parts]}, expected one or more with different names")
         given = [p.ratio for p in parts if p.ratio is not None]
@@ -124,7 +128,7 @@ class Mixture:
         self.parts, self.spec, self.seed = tuple(parts), spec, seed
         self.left_out: dict[str, dict[str, int]] = {}
         found = [self._places(i) for i in range(len(parts))]
-        self.windows: dict[str, int] = {p.name: len(f) for p, f in zip(parts, found, strict=True)}
+        self.windows: dict[str, int] = {p.name: len(np.unique(f, axis=0)) if p.emphasis_m else len(f) for p, f in zip(parts, found, strict=True)}
         if given:
             self._pools = [_Pool(p.name, f) for p, f in zip(parts, found, strict=True)]
             self._share = _largest_remainder(np.array(given) / sum(given), BLOCK)
@@ -142,7 +146,11 @@ class Mixture:
     @property
     def digest(self) -> str:
         """Identifies data and order: another one means another sequence of samples."""
-        parts = [{"name": p.name, "ratio": p.ratio, "digest": p.digest, "windows": self.windows[p.name], "drives": self._names(p)} for p in self.parts]
+        parts = [
+            {"name": p.name, "ratio": p.ratio, "digest": p.digest, "windows": self.windows[p.name], "drives": self._names(p)}
+            | ({"emphasis_m": p.emphasis_m} if p.emphasis_m else {})
+            for p in self.parts
+        ]
         text = json.dumps({"parts": parts, "spec": asdict(self.spec), "seed": self.seed, "block": BLOCK}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -176,11 +184,13 @@ class Mixture:
         chosen = part.drives if part.drives is not None else range(len(part.dataset.drive_names))
         out, left_out = [], dict[str, int]()
         for drive in chosen:
-            windows = find_windows(part.dataset.rows(drive), self.spec)
+            rows = part.dataset.rows(drive)
+            windows = find_windows(rows, self.spec)
             for reason, count in windows.left_out.items():
                 left_out[reason] = left_out.get(reason, 0) + count
             first = windows.index[:, 0]
-            out.append(np.stack([np.full_like(first, number), np.full_like(first, drive), first], axis=1))
+            places = np.stack([np.full_like(first, number), np.full_like(first, drive), first], axis=1)
+            out.append(np.repeat(places, copies(strays_m(rows, windows.index, self.spec), part.emphasis_m), axis=0) if part.emphasis_m else places)
         self.left_out[part.name] = left_out
         places = np.concatenate(out) if out else np.zeros((0, 3), np.int64)
         if len(places) == 0:

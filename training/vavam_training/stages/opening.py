@@ -13,8 +13,8 @@ from vavam_training.contracts import DataError, Stage
 from vavam_training.mixing import Mixture
 from vavam_training.mixing.config import DataConfig, open_mixture
 from vavam_training.stages.action import ActionOptions, ActionStage
-from vavam_training.stages.longer import for_frames
 from vavam_training.stages.video import VideoOptions, VideoStage
+from vavam_training.stages.window_length import for_frames
 from vavam_training.windows import WindowSpec
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from vavam_world.contracts import WORLD_CAMERA, MapSpec, RouteSpec, Scenario, TrafficSpec, View
+from vavam_world.contracts import WORLD_CAMERA, MapSpec, RouteSpec, Scenario, TrafficSpec, View, WorldError
 from vavam_world.drivers import ConstantVelocity, Expert
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import drive
@@ -65,6 +65,22 @@ def test_the_first_drives_until_the_hand_over_and_only_its_plans_need_pictures()
     assert both.states[60] != alone.states[60]
     assert both.finished in ("time", "route")
     assert drive(SCENARIO, HandedOver(Looking(), Expert(), 40), renderer=Eyes()).states == both.states
+
+
+def test_who_drives_second_takes_over_as_soon_as_the_first_has_nothing_to_drive_on() -> None:
+    class Lost(Looking):
+        def plan(self, view: View) -> DensePath:
+            if view.world is not None and view.world.state.tick == 20:
+                raise WorldError("no drivable plan")
+            return super().plan(view)
+
+    both = HandedOver(Lost(), Expert(), 40)
+    trace = drive(SCENARIO, both, renderer=Eyes())
+    assert both.at_tick == 20
+    assert trace.finished in ("time", "route")
+    assert trace.states == drive(SCENARIO, HandedOver(Looking(), Expert(), 20), renderer=Eyes()).states
+    both.reset()
+    assert both.at_tick == 40
 
 
 @pytest.mark.parametrize("tick", [-10, 4, 15])

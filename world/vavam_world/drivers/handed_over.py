@@ -9,11 +9,11 @@ from __future__ import annotations
 import math
 
 from vavam_ros.core.contracts import ConfigError, DensePath
-from vavam_world.contracts import Driver, View
+from vavam_world.contracts import Driver, View, WorldError
 
 
 class HandedOver:
-    """State: both drivers', the first one's last path, how many plans there were."""
+    """State: both drivers', the first one's last path, how many plans there were. Where the first has nothing to drive on, the second takes over then."""
 
     name = "handed_over"
 
@@ -22,7 +22,7 @@ class HandedOver:
         if at_tick < 0 or at_tick % math.lcm(first.plan_every_ticks, then.plan_every_ticks):
             expected = f"a multiple of {first.plan_every_ticks} and {then.plan_every_ticks}, 0 or more"
             raise ConfigError(f"hand-over: got tick {at_tick}, expected {expected}: both plan there")
-        self.first, self.then, self.at_tick = first, then, at_tick
+        self.first, self.then, self._planned_tick = first, then, at_tick
         self.plan_every_ticks = math.gcd(first.plan_every_ticks, then.plan_every_ticks)
         self.reset()
 
@@ -31,6 +31,7 @@ class HandedOver:
         self.first.reset()
         self.then.reset()
         self._tick = 0
+        self.at_tick = self._planned_tick  # of the hand-over: earlier where the first driver fails
         self._path: DensePath | None = None
 
     @property
@@ -47,6 +48,12 @@ class HandedOver:
         """The driver's whose turn it is; between its plans its last one."""
         driver = self._driver
         if self._path is None or self._tick % driver.plan_every_ticks == 0:
-            self._path = driver.plan(view)
+            try:
+                self._path = driver.plan(view)
+            except WorldError:
+                if driver is self.then:
+                    raise
+                self.at_tick = self._tick
+                self._path = self.then.plan(view)
         self._tick += self.plan_every_ticks
         return self._path

@@ -129,13 +129,16 @@ def record_drive(job: DriveJob) -> Drive:
     first = round(lead_in_s / TICK_S)
     driver: Driver = make("expert", sight_m=job.sight_m)
     options: dict[str, Any] = {}
+    led: HandedOver | None = None
     if job.lead_in is not None:
         model = make(DIRECT, model=job.lead_in)
-        driver = HandedOver(model, driver, first)
+        driver = led = HandedOver(model, driver, first)
         options["renderer"] = studio(build_map(scenario.map), scenario.look, WORLD_CAMERA, job.backend)
         options |= {"command_rule": model.command_rule} if isinstance(model, HasCommandRule) else {}
     driven: list[Simulation] = []
     trace = drive(scenario, driver, on_tick=lambda sim, *_: None if driven else driven.append(sim), **options)
+    if led is not None:
+        first, lead_in_s = led.at_tick, round(led.at_tick * TICK_S, 2)
     trace = replace(trace, states=trace.states[first:])
     usable = trace.finished in USABLE and len(trace.states) > 1
     pictures, digest, size = 0, "", 0
