@@ -1,6 +1,6 @@
 """All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md and precision.md.
 
-    python -m bench [--only model|inference|nodes|precision] [--quick] [--model DIR] [--write]
+    python -m bench [--only model|inference|cost|compilers|nodes|precision] [--quick] [--model DIR] [--write]
     python -m bench soak …                                                      half an hour of its own: bench/soak.py, docs/results/soak.md
 
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
@@ -18,12 +18,14 @@ PAGE = ROOT / "docs" / "results" / "performance.md"
 BENCHES = {
     "model": "bench/bench_model.py",
     "inference": "bench/bench_inference.py",
+    "cost": "bench/bench_cost.py",
+    "compilers": "bench/bench_compilers.py",
     "nodes": "bench/bench_node_overhead.py",
     "precision": "bench/bench_precision.py",
 }
-HAVE_QUICK = {"inference", "precision"}
+HAVE_QUICK = {"inference", "cost", "precision"}
 HAVE_MODEL = {"precision"}
-HAVE_WRITE = {"precision"}  # a page of its own
+HAVE_WRITE = {"compilers", "cost", "precision"}  # they write themselves
 
 
 def run(script: str, *arguments: str) -> tuple[int, str]:

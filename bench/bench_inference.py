@@ -37,6 +37,7 @@ from vavam_ros.core.model.streaming import Chunk, StreamSchedule, append_flops
 from vavam_ros.core.spec import PRESETS, ModelSpec
 
 SAMPLES = (1, 5, 16)
+AT_ONCE = {"small": 8}  # windows of one batch; else two
 REPEATS = {"small": 5, "S": 3, "B": 1, "L": 1}
 Clock = Callable[[], float]
 
@@ -164,6 +165,10 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
     n = v.frames * v.tokens_per_frame
     rate = matrix_rate(n, v.width, device, dtype, clock)
     rows.append(("context, TFLOP/s: fast / one large matrix product", append_flops(v, 0, n) / context["fast"] / 1e12, rate / 1e12))
+    at_once = AT_ONCE.get(size, 2)
+    many = torch.randint(v.vocabulary, (at_once, v.frames, v.grid_h, v.grid_w), generator=g)
+    took = medians_s({"many": partial(fast.context, many)}, repeats, True, clock)["many"]
+    rows.append((f"{at_once} contexts at once, TFLOP/s: fast / one large product", at_once * append_flops(v, 0, n) / took / 1e12, rate / 1e12))
     return rows
 
 

@@ -84,6 +84,9 @@ def test_settings_of_the_planner_are_named() -> None:
     config = planner_config(["samples=16", "selection=medoid", "steps=5"])
     assert (config.samples, config.selection, config.steps, config.seed) == (16, "medoid", 5, PlannerConfig().seed)
     assert planner_config([]) == PlannerConfig()
-    for wrong, said in (("sample=16", "got sample, expected some of samples"), ("samples=many", "whole numbers"), ("selection=best", "got selection=best")):
+    streaming = planner_config(["context=streaming", "keep_frames=3"])
+    assert (streaming.context, streaming.keep_frames) == ("streaming", 3)
+    for wrong, said in (("sample=16", "got sample, expected some of samples"), ("samples=many", "whole numbers"), ("selection=best", "got selection=best"),
+                        ("context=all", "context: got 'all'")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             planner_config([wrong])

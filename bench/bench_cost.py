@@ -1,0 +1,181 @@
+"""What a plan costs against frames, samples, Euler steps and size: measured here, beside the floor of this machine; and predictions for devices not at hand.
+
+    python bench/bench_cost.py [--quick] [--size small] [--repeats 5] [--threads N] [--write]
+
+The fast path on random weights in fp32. The floor (bench/cost.py) is of the operations and bytes, at the matrix rate and the reading bandwidth measured in the
+same run. `--quick` leaves out the size S (half a minute). `--write` renews the blocks `cost` and `predictions` of docs/results/performance.md, the plot
+cost.png and the log cost.json beside it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from bench import cost
+from bench.bench_inference import build, matrix_rate
+from bench.bench_model import medians_s
+from bench.page import ROOT, machine, renew
+from vavam_ros.core.model.fast import FastVaVAM
+from vavam_ros.core.spec import PRESETS, ModelSpec
+
+PAGE = ROOT / "docs" / "results" / "performance.md"
+PLOT, LOG = PAGE.with_name("cost.png"), PAGE.with_name("cost.json")
+SAMPLES = 8
+FRAMES, MANY, STEPS = (1, 2, 4, 6, 8), (1, 2, 4, 8, 16, 32), (1, 2, 5, 10, 20)
+WITHIN = {"S": 3.0, "B": 2.0, "L": 1.5}  # of the floor: what is aimed at, and what the upper end of a prediction is
+
+Point = dict[str, Any]
+
+
+def reading_gbps() -> float:
+    """Of a sum over 400 MB."""
+    x = torch.ones(100_000_000)
+    return 0.4 / min(medians_s({"sum": x.sum}, 3, True, time.perf_counter)["sum"] for _ in range(3))
+
+
+def here(spec: ModelSpec) -> cost.Device:
+    """This machine in fp32, by two measurements."""
+    v = spec.video
+    rate = matrix_rate(v.frames * v.tokens_per_frame, v.width, torch.device("cpu"), torch.float32, time.perf_counter)
+    return cost.Device(name="here", matrix_tflops=rate / 1e12, bandwidth_gbps=reading_gbps(), memory_gb=0.0, element_bytes=4)
+
+
+def measured_s(spec: ModelSpec, samples: int, repeats: int) -> float:
+    """One plan: context and samples."""
+    fast = FastVaVAM(build(spec, torch.device("cpu"), torch.float32), samples=samples)
+    v, g = spec.video, torch.Generator("cpu").manual_seed(1)
+    tokens = torch.randint(v.vocabulary, (1, v.frames, v.grid_h, v.grid_w), generator=g)
+    noise, command = torch.randn(samples, spec.action.horizon, 2, generator=g), torch.zeros(samples, dtype=torch.int64)
+    return medians_s({"plan": lambda: fast.sample(fast.context(tokens), noise, command)}, repeats, True, time.perf_counter)["plan"]
+
+
+def sweep(size: str, repeats: int, *, whole: bool) -> list[Point]:
+    """All points: along which axis, where, measured and floor."""
+    spec = PRESETS[size]
+    device = here(spec)
+    cases: list[tuple[str, float, str, ModelSpec, int, cost.Device, int]] = []
+    cases += [("frames", n, size, cost.with_frames(spec, n), SAMPLES, device, repeats) for n in FRAMES]
+    cases += [("samples", k, size, spec, k, device, repeats) for k in MANY]
+    cases += [("steps", n, size, replace(spec, flow=replace(spec.flow, steps=n)), SAMPLES, device, repeats) for n in STEPS]
+    sizes = [size, "S"] if whole else [size]
+    for i, name in enumerate(sizes):
+        same = name == size
+        cases.append(("size", i, name, PRESETS[name], SAMPLES, device if same else here(PRESETS[name]), repeats if same else 1))
+    points = []
+    for axis, at, name, case, samples, machine_here, times in cases:
+        took, floor = measured_s(case, samples, times), cost.plan_floor_s(case, samples, machine_here)
+        points.append({"axis": axis, "at": at, "size": name, "measured_ms": took * 1e3, "floor_ms": floor * 1e3, "matrix_tflops": machine_here.matrix_tflops,
+                       "reading_gbps": machine_here.bandwidth_gbps})  # fmt: skip
+        print(row_text(points[-1]), flush=True)
+    return points
+
+
+def row_text(p: Point) -> str:
+    """One point."""
+    times = p["measured_ms"] / p["floor_ms"]
+    return f"{p['axis']:8} {p['at']:>4} {p['size']:6} {p['measured_ms']:10.1f} ms   floor {p['floor_ms']:9.1f} ms   {times:5.2f} x"
+
+
+def predictions() -> list[Point]:
+    """S, B, L on each device, half precision."""
+    rows = []
+    for device in cost.DEVICES:
+        for size, within in WITHIN.items():
+            spec, row = PRESETS[size], {"device": device.name, "size": size, "within": within}
+            row |= {"exact_ms": cost.plan_floor_s(spec, SAMPLES, device) * 1e3, "tick_ms": cost.streaming_tick_floor_s(spec, SAMPLES, device) * 1e3}
+            row |= {"tokenizer_ms": cost.tokenizer_floor_s(device) * 1e3, "frame_ms": cost.generated_frame_floor_s(spec, device) * 1e3}
+            memory = {streaming: cost.memory_gb(spec, SAMPLES, device, streaming=streaming) for streaming in (False, True)}
+            rows.append(row | {"memory_gb": memory[False], "streaming_memory_gb": memory[True], "fits": memory[True] < 0.8 * device.memory_gb})
+    return rows
+
+
+def predictions_table(rows: list[Point]) -> str:
+    """Markdown."""
+    lines = [f"| device | size | plan, K = {SAMPLES} [ms] | with tokenizer [ms] | plans a second | streaming tick [ms] | dreamed frame [ms] | memory [GB] |"]
+    lines.append("|---" * 8 + "|")
+    for r in rows:
+        up, whole = r["within"], r["exact_ms"] + r["tokenizer_ms"]
+        spans = [f"{short(floor)} – {short(floor * up)}" for floor in (r["exact_ms"], whole, r["tick_ms"], r["frame_ms"])]
+        rate = f"{short(1e3 / (whole * up))} – {short(1e3 / whole)}"
+        memory = f"{r['memory_gb']:.1f}, streaming {r['streaming_memory_gb']:.1f}"
+        lines.append(f"| {r['device']} | {r['size']} | {spans[0]} | {spans[1]} | {rate} | {spans[2]} | {spans[3]} | {memory} |")
+    aims = ", ".join(f"{size} within {w:g} times" for size, w in WITHIN.items())
+    shares = f"{cost.MATRIX_SHARE:.0%} of the matrix rate and {cost.BANDWIDTH_SHARE:.0%} of the bandwidth"
+    sources = "; ".join(f"{d.name}: {d.source}" for d in cost.DEVICES)
+    lines += ["", f"The lower end is the floor at {shares}, the upper end what is aimed at: {aims}. {sources}."]
+    return "\n".join(lines)
+
+
+def short(x: float) -> str:
+    """Two digits that count below 10, whole numbers above."""
+    return f"{x:.1f}" if x < 10.0 else f"{x:,.0f}"
+
+
+def draw(points: list[Point], path: Path) -> None:
+    """Four panels."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    titles = {"frames": "frames of context", "samples": "samples K", "steps": "Euler steps", "size": "size"}
+    figure, panels = plt.subplots(1, 4, figsize=(13, 3.2), layout="constrained")
+    for (axis, title), panel in zip(titles.items(), panels, strict=True):
+        mine = [p for p in points if p["axis"] == axis]
+        x = [p["at"] for p in mine]
+        panel.plot(x, [p["measured_ms"] for p in mine], "o-", color="#1f5fa8", label="measured")
+        panel.plot(x, [p["floor_ms"] for p in mine], "--", color="#777777", label="floor of this machine")
+        panel.set_title(title, fontsize=10)
+        panel.grid(alpha=0.3)
+        if axis == "size":
+            panel.set_yscale("log")
+            panel.set_xticks(x, [p["size"] for p in mine])
+            panel.margins(x=0.3)
+        else:
+            panel.set_ylim(bottom=0)
+            panel.set_xticks(x)
+    panels[0].set_ylabel("one plan [ms]")
+    panels[0].legend(fontsize=8)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+@torch.inference_mode()
+def main() -> int:
+    """Print both tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="without the size S")
+    parser.add_argument("--size", default="small", choices=sorted(PRESETS), help="of the sweeps (default %(default)s)")
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}, {PLOT.name} and {LOG.name}")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    heading = f"fast path, random weights, fp32, {args.threads} threads, repeats {args.repeats}, K = {SAMPLES} where not named, load {os.getloadavg()[0]:.1f}"
+    print(heading)
+    points = sweep(args.size, args.repeats, whole=not args.quick)
+    table = predictions_table(predictions())
+    print(f"\npredictions, half precision, not measured:\n{table}")
+    if args.write:
+        rates = f"matrix rate {points[0]['matrix_tflops']:.3f} TFLOP/s, reading {points[0]['reading_gbps']:.1f} GB/s"
+        renew(PAGE, "cost", "\n".join([heading, rates, *map(row_text, points)]))
+        renew(PAGE, "predictions", table, fenced=False)
+        LOG.write_text(json.dumps({"machine": machine(), "heading": heading, "points": points}, indent=1) + "\n", encoding="utf-8")
+        draw(points, PLOT)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
