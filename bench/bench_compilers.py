@@ -3,7 +3,7 @@
     python bench/bench_compilers.py [--size small] [--samples 8] [--repeats 9] [--only fast eager compile aoti onnx] [--write]
 
 All compile two functions of core/model/network.py, the context (tokens → keys and values) and the velocity of one Euler step; the loop over steps stays
-in Python. (Ten steps unrolled into one function were still being compiled after ten minutes of a slow core.) Each side's trajectories are compared with those
+in Python, since ten steps unrolled into one function take very long to compile. Each side's trajectories are compared with those
 of network.py before anything is timed; sides run in turn. *ready after*: what must be waited for before the first plan; for AOTInductor and ONNX it may be
 done beforehand and kept as files. ONNX Runtime needs `onnx onnxscript onnxruntime`; what is not installed has a row that says so.
 `--write` renews the block `compilers` of docs/results/performance.md.

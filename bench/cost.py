@@ -69,6 +69,12 @@ def video_elements(spec: ModelSpec) -> float:
     return v.width**2 * ((v.layers - 1) * (4 + 2 * v.mlp_ratio) + 2)
 
 
+def all_video_elements(spec: ModelSpec) -> float:
+    """Weights of all video layers, whole."""
+    v = spec.video
+    return v.layers * (4.0 + 2 * v.mlp_ratio) * v.width**2
+
+
 def expert_elements(spec: ModelSpec) -> float:
     """Weights of the expert's layers."""
     v, a = spec.video, spec.action
@@ -115,14 +121,12 @@ def tokenizer_floor_s(device: Device) -> float:
 
 def generated_frame_floor_s(spec: ModelSpec, device: Device) -> float:
     """VaViM's next frame, token by token: all weights and the keys and values so far, once for each token."""
-    v = spec.video
-    whole = v.layers * (4 + 2 * v.mlp_ratio) * v.width**2
-    return v.tokens_per_frame * (whole + kv_elements(spec)) * device.element_bytes / (device.bandwidth_gbps * 1e9)
+    return spec.video.tokens_per_frame * (all_video_elements(spec) + kv_elements(spec)) * device.element_bytes / (device.bandwidth_gbps * 1e9)
 
 
 def memory_gb(spec: ModelSpec, samples: int, device: Device, *, streaming: bool = False) -> float:
     """Weights (with embeddings), and the buffers of keys and values: one, or two when streaming. Without what the libraries take."""
     v = spec.video
-    whole = v.layers * (4 + 2 * v.mlp_ratio) * v.width**2 + (v.vocabulary + v.tokens_per_frame + v.frames) * v.width + expert_elements(spec)
+    whole = all_video_elements(spec) + (v.vocabulary + v.tokens_per_frame + v.frames) * v.width + expert_elements(spec)
     own = 2.0 * v.layers * samples * spec.action.horizon * v.width
     return (whole + (2 if streaming else 1) * (kv_elements(spec) + own)) * device.element_bytes / 1e9
