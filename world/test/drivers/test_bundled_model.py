@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from vavam_world.cli.demo import BUNDLED
@@ -40,6 +43,12 @@ def test_it_is_small_and_gives_its_golden_plans() -> None:
     assert card.domain == "synthetic_world"
     assert card.camera.name == WORLD_CAMERA.name
     assert card.command_rule == "lookahead"
+
+
+def test_the_command_finds_it_from_anywhere(tmp_path: Path) -> None:
+    command = [str(Path(sys.executable).with_name("world")), "demo", "--help"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert "(default model)" in " ".join(said.split())
 
 
 def test_it_follows_a_bend_and_does_not_without_pictures() -> None:

@@ -11,7 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-import vavam_ros
+import vavam_ros.core
 from vavam_ros.core.artifact import random_artifact, read_card
 from vavam_ros.core.spec import SMALL
 from vavam_world.cli.checks import out_folder
@@ -23,7 +23,8 @@ from vavam_world.scenarios.suites import check_frozen, suite
 from vavam_world.scoring.routes import route_table
 
 ROUTE = {"expert": "turns/000-left", "lane_follower": "curves/000", "model": "turns/000-left"}
-BUNDLED = Path(vavam_ros.__file__).resolve().parents[1] / "models" / "world"  # in a checkout
+# In a checkout. By the core's place: `vavam_ros` itself may be that of the generated messages.
+BUNDLED = Path(vavam_ros.core.__file__).resolve().parents[2] / "models" / "world"
 UNTRAINED = "untrained model, not followed"
 # An untrained plan is little more than its noise times the action scale: at the usual 70 m it would lie outside of every picture.
 ACTION_SCALE_M = 12.0
