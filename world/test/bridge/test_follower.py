@@ -23,17 +23,30 @@ SPEED_MPS = 6.0
 
 
 class RoutePlanner:
-    """Each half second: the next three seconds along the waypoints from where the vehicle is, at one speed."""
+    """Each half second: the next three seconds along the waypoints from where the vehicle is, at one speed. Odometry may come before the waypoints."""
 
     def __init__(self, side: Any) -> None:
         self._side = side
         self._publisher = side.node.create_publisher(PathMsg, "/test/path", 10)
+        self._waiting: list[Any] = []
         side.on["odometry"] = self._on_odometry
+        side.on["waypoints"] = self._on_waypoints
 
     def _on_odometry(self, msg: Any) -> None:
-        at_ns = stamp_ns(msg.header)
-        if (at_ns - START_NS) // TICK_NS % 10:
+        if (stamp_ns(msg.header) - START_NS) // TICK_NS % 10:
             return
+        if not self._side.heard["waypoints"]:
+            self._waiting.append(msg)
+            return
+        self._answer(msg)
+
+    def _on_waypoints(self, _: Any) -> None:
+        waiting, self._waiting = self._waiting, []
+        for msg in waiting:
+            self._answer(msg)
+
+    def _answer(self, msg: Any) -> None:
+        at_ns = stamp_ns(msg.header)
         route = self._side.last("waypoints")
         xy = np.array([(p.pose.position.x, p.pose.position.y) for p in route.poses])
         here = np.array([msg.pose.pose.position.x, msg.pose.pose.position.y])
