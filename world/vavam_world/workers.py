@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing as mp
+import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -57,13 +59,28 @@ def _attempt(function: Callable[[J], R], job: J) -> R | Failure:
         return Failure(reason=f"{type(error).__name__}: {error}", trace=traceback.format_exc())
 
 
+@contextmanager
+def _fair_share(workers: int) -> Iterator[None]:
+    """A process started in here takes its part of the cores for an operation, not all of them: threads of processes that share cores wait for each other,
+    and what takes milliseconds alone takes seconds. OMP_NUM_THREADS set by the user stays."""
+    if "OMP_NUM_THREADS" in os.environ:
+        yield
+        return
+    os.environ["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    try:
+        yield
+    finally:
+        del os.environ["OMP_NUM_THREADS"]
+
+
 def _parallel(function: Callable[[J], R], jobs: Iterator[J], workers: int) -> Generator[tuple[J, R | Failure], None, None]:
     context = mp.get_context("spawn")
 
     def start() -> _Worker[J]:
         here, there = context.Pipe()
         process = context.Process(target=_serve, args=(function, there), daemon=True)
-        process.start()
+        with _fair_share(workers):
+            process.start()
         there.close()
         return _Worker(process, here)
 

@@ -30,6 +30,19 @@ def test_a_process_that_dies_takes_one_job_with_it() -> None:
     assert "in job" in results[2].trace
 
 
+def threads_of(number: int) -> str | None:
+    return os.environ.get("OMP_NUM_THREADS")
+
+
+def test_processes_share_the_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 6)
+    assert set(dict(run_jobs(threads_of, range(4), 2)).values()) == {"3"}
+    assert "OMP_NUM_THREADS" not in os.environ
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    assert dict(run_jobs(threads_of, range(1), 1)) == {0: "5"}
+
+
 def long_job(folder: Path) -> None:
     (folder / "begun").touch()
     try:

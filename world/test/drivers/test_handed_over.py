@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from vavam_world.cli.main import main
 from vavam_world.contracts import WORLD_CAMERA, MapSpec, RouteSpec, Scenario, TrafficSpec, View, WorldError
 from vavam_world.drivers import ConstantVelocity, Expert
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import drive
 from vavam_world.record import drives
-from vavam_world.record.drives import DriveJob, RecordConfig, record_drive
+from vavam_world.record.drives import Drive, DriveJob, RecordConfig, record_drive
 from vavam_world.report.run import close_studio
 from vavam_world.scenarios.drives import drive_scenario, hand_over
 
@@ -120,3 +122,16 @@ def test_a_recording_begins_where_the_expert_takes_over(tmp_path: Path, monkeypa
     assert found.seconds <= 12.0
     with pytest.raises(ArtifactError):
         RecordConfig(out=tmp_path, drives=1, lead_in=tmp_path / "nothing")
+
+
+def test_a_recording_says_how_many_drives_were_led(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def driven(job: DriveJob) -> Drive:
+        job.path.write_bytes(b"x")
+        values: dict[str, Any] = {"seconds": 8.0, "pictures": 16, "distance_m": 50.0, "finished": "time", "detail": "", "seed": 1, "scenario": {}}
+        return Drive(index=job.index, file=job.path.name, sha256="", bytes=1, lead_in_s=0.0 if job.index == 1 else 2.5, **values)
+
+    monkeypatch.setattr(drives, "record_drive", driven)
+    model = Path(__file__).parents[3] / "models" / "world"
+    assert main(["record", "--drives", "3", "--seconds", "8", "--workers", "0", "--lead-in", str(model), "--out", str(tmp_path / "led")]) == 0
+    assert json.loads((tmp_path / "led" / "manifest.json").read_text())["totals"]["led"] == 2
+    assert f"2 drives were led by {model}; in the other 1 it found no plan" in capsys.readouterr().out

@@ -215,6 +215,20 @@ def test_a_share_of_intruders_is_the_share_asked_for() -> None:
         RecordConfig(out=Path("unused"), drives=1, intruders=1.5)
 
 
+def test_intruders_are_of_the_kinds_asked_for(tmp_path: Path) -> None:
+    found = [drive_scenario(3, i, seconds=20.0, intruders=1.0, intruder_kinds=("frontal", "frontal", "side")) for i in range(60)]
+    kinds = [s.intruder.kind for s in found if s.intruder is not None]
+    assert set(kinds) == {"frontal", "side"}
+    assert kinds.count("frontal") > kinds.count("side")
+    config = RecordConfig(out=tmp_path, drives=1, intruder_kinds=("frontal",))
+    assert config.content["intruder_kinds"] == ["frontal"]
+    assert "intruder_kinds" not in RecordConfig(out=tmp_path, drives=1).content  # recordings of before go on
+    with pytest.raises(ConfigError, match=r"got intruder_kinds \('sideways',\), expected one or more of stationary, frontal, side"):
+        RecordConfig(out=tmp_path, drives=1, intruder_kinds=("sideways",))  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match=r"got intruder_kinds \(\)"):
+        RecordConfig(out=tmp_path, drives=1, intruder_kinds=())
+
+
 def test_each_drive_has_a_sight_of_its_own_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[float] = []
 

@@ -15,6 +15,7 @@ import pytest
 from panda3d import core as p3
 from vavam_world.contracts import LABELS, TEXTURE_SETS, WEATHERS, WORLD_CAMERA, ActorState, Control, EgoState, LookSpec, MapSpec, WorldError, WorldState
 from vavam_world.render import bodies, panda
+from vavam_world.render import renderer as renderer_module
 from vavam_world.render.meshes import LABEL
 from vavam_world.render.renderer import Renderer
 from vavam_world.roads import build_map
@@ -80,6 +81,18 @@ def test_a_picture_depends_on_the_state_alone(renderer: Renderer) -> None:
         renderer.load(MAP, LookSpec(seed=9))
         renderer.load(MAP, LookSpec(weather=weather, seed=4))
         assert digest(renderer.render(make_state())[NAME]) == digest(first)
+
+
+def test_the_scene_that_is_there_is_not_built_again(renderer: Renderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    look = LookSpec(weather="rain", seed=6)
+    renderer.load(MAP, look)
+    first = renderer.render(make_state(3, 44.0))[NAME]
+    with monkeypatch.context() as within:
+        within.setattr(renderer_module, "Scene", lambda *_: pytest.fail("built again"))
+        renderer.load(MAP, LookSpec(weather="rain", seed=6))
+    assert digest(renderer.render(make_state(3, 44.0))[NAME]) == digest(first)
+    renderer.load(MAP, LookSpec(weather="clear", seed=6))
+    assert digest(renderer.render(make_state(3, 44.0))[NAME]) != digest(first)
 
 
 def test_another_process_draws_the_same(renderer: Renderer) -> None:

@@ -11,7 +11,7 @@ from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
 from vavam_world.drivers.loop import COMMAND_RULE
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
-from vavam_world.scenarios.drives import INTRUDERS
+from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
 
 
@@ -35,6 +35,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=INTRUDERS,
         metavar="SHARE",
         help="of the drives on straight and curved roads, those in which someone gets in the way; they are short (default %(default)s)",
+    )
+    parser.add_argument(
+        "--intruder-kinds",
+        nargs="+",
+        choices=INTRUDER_KINDS,
+        default=INTRUDER_KINDS,
+        metavar="KIND",
+        help=f"of {', '.join(INTRUDER_KINDS)}: those who get in the way are drawn from these (default: all)",
     )
     parser.add_argument(
         "--sight-m",
@@ -78,11 +86,15 @@ def run(args: argparse.Namespace) -> int:
         image_hz=args.image_hz,
         command_rule=args.command_rule,
         intruders=args.intruders,
+        intruder_kinds=tuple(args.intruder_kinds),
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
         lead_in=args.lead_in,
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"
     print(f"{amount}; left out {totals['left_out']}")
+    if "led" in totals:
+        others = totals["drives"] - totals["led"]
+        print(f"{totals['led']} drives were led by {args.lead_in}; in the other {others} it found no plan, and the expert drove from the start")
     print(f"manifest: {args.out / MANIFEST}")
     return int("error" in totals["ends"])

@@ -11,6 +11,7 @@ from vavam_ros.core.contracts import ConfigError
 
 MapKind = Literal["straight", "curves", "t_junction", "crossroads", "town"]
 Turn = Literal["left", "straight", "right"]
+IntruderKind = Literal["stationary", "frontal", "side"]
 MAP_KINDS: tuple[MapKind, ...] = ("straight", "curves", "t_junction", "crossroads", "town")
 TEXTURE_SETS = ("suburb", "city", "country", "industrial")
 WEATHERS = ("clear", "overcast", "dusk", "rain", "fog")
@@ -62,7 +63,7 @@ class Intruder:
     right. It is timed so that an ego that goes on at the scenario's cruise speed collides.
     """
 
-    kind: Literal["stationary", "frontal", "side"]
+    kind: IntruderKind
     meet_s_m: float  # arc length on the route where ego and actor meet
     speed_mps: float = 0.0
     offset_m: float = 0.0  # of its line from the ego's lane centre, + left

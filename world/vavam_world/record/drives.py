@@ -21,7 +21,7 @@ from tqdm import tqdm
 from vavam_ros.core.artifact import read_card
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_ros.core.planning.command import named_rule
-from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Driver, HasCommandRule, Scenario, Vehicle
+from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Driver, HasCommandRule, IntruderKind, Scenario, Vehicle
 from vavam_world.drivers import DIRECT, make
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import COMMAND_RULE, drive
@@ -30,7 +30,7 @@ from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
 from vavam_world.report.run import close_studio, studio, write_json
 from vavam_world.roads import build_map
-from vavam_world.scenarios.drives import INTRUDERS, check_drives, drive_scenario, hand_over, sight_m
+from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS, check_drives, drive_scenario, hand_over, sight_m
 from vavam_world.sim.simulation import Simulation
 from vavam_world.workers import Failure, run_jobs
 
@@ -60,6 +60,7 @@ class RecordConfig:
     image_hz: int = IMAGE_HZ
     command_rule: str = COMMAND_RULE
     intruders: float = INTRUDERS
+    intruder_kinds: tuple[IntruderKind, ...] = INTRUDER_KINDS
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
     lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
 
@@ -68,7 +69,7 @@ class RecordConfig:
             rates = ", ".join(map(str, IMAGE_RATES_HZ))
             raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
         named_rule(self.command_rule)
-        check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders)
+        check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders, intruder_kinds=self.intruder_kinds)
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
             raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
         if self.lead_in is not None:
@@ -82,6 +83,7 @@ class RecordConfig:
         content = {"seconds": self.seconds, "seed": self.seed, "labels": self.labels, "exclude": sorted(self.exclude), "perturb": self.perturb}
         content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
         content |= {"intruders": self.intruders} if self.intruders != INTRUDERS else {}
+        content |= {"intruder_kinds": list(self.intruder_kinds)} if self.intruder_kinds != INTRUDER_KINDS else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
@@ -225,6 +227,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
             shown: dict[str, Any] = {"exclude": config.exclude, "perturb": config.perturb, "intruders": config.intruders}
+            shown["intruder_kinds"] = config.intruder_kinds
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
@@ -294,6 +297,7 @@ def _write(config: RecordConfig, known: dict[int, dict[str, Any]], backend: str)
             "drives": len(kept),
             "left_out": len(drives) - len(kept),
             "ends": ends,
+            **({} if config.lead_in is None else {"led": sum(d["lead_in_s"] > 0.0 for d in kept)}),  # the others were the expert's from the start
             "seconds": round(sum(d["seconds"] for d in kept), 2),
             "pictures": sum(d["pictures"] for d in kept),
             "distance_m": round(sum(d["distance_m"] for d in kept), 1),

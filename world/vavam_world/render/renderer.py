@@ -62,6 +62,7 @@ class Renderer:
         Renderer._living = self
         self._scene: Scene | None = None
         self._placed: WorldState | None = None
+        self._loaded: tuple[RoadMap, LookSpec] | None = None
         self.load(road_map, look)
 
     @property
@@ -77,7 +78,10 @@ class Renderer:
         return target
 
     def load(self, road_map: RoadMap, look: LookSpec) -> None:
-        """Another map or look in the place of the present one."""
+        """Another map or look in the place of the present one. The present one again costs nothing: a drive is looked at, then drawn."""
+        if self._loaded is not None and self._loaded[0] is road_map and self._loaded[1] == look:
+            self._placed = None
+            return
         made = make_look(look)  # first: what cannot be leaves the present scene in place
         if self._scene is not None:
             self._drop_scene()
@@ -89,6 +93,7 @@ class Renderer:
             eye.developer = Developer(eye.spec, eye.scale, made)
             if eye.target is not None:
                 eye.target.buffer.set_clear_color((*made.haze, 0.0))  # below the sky's edge, beyond the ground's
+        self._loaded = (road_map, look)
 
     def _drop_scene(self) -> None:
         for eye in self._eyes.values():
@@ -96,7 +101,7 @@ class Renderer:
             eye.label_path.detach_node()
         if self._scene is not None:
             self._scene.remove()
-        self._scene = None
+        self._scene = self._loaded = None
         p3.RenderState.garbage_collect()
         p3.TransformState.garbage_collect()
 

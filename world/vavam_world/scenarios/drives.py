@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_world.contracts import Intruder, LookSpec, MapKind, MapSpec, Perturbation, RouteSpec, Scenario, TrafficSpec, WorldError
+from vavam_world.contracts import Intruder, IntruderKind, LookSpec, MapKind, MapSpec, Perturbation, RouteSpec, Scenario, TrafficSpec, WorldError
 from vavam_world.roads import build_map, plan_route
 from vavam_world.scenarios.families import HELD_OUT, Allowed, allowed
 
@@ -19,23 +19,41 @@ SHARE: dict[str, float] = {"straight": 0.10, "curves": 0.25, "t_junction": 0.15,
 LONGEST_M: dict[str, float] = {"straight": 560.0, "curves": 480.0, "t_junction": 360.0, "crossroads": 360.0, "town": 5000.0}
 INTRUDERS = 0.45  # share of drives on straight and curved roads in which one gets in the way, where nothing else is asked for
 AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has stopped behind a standing vehicle learns nothing more
+INTRUDER_KINDS: tuple[IntruderKind, ...] = get_args(IntruderKind)
 HAND_OVER_EVERY_S = 0.5
 
 
-def check_drives(seed: int, seconds: float, exclude: Collection[str], index: int = 0, intruders: float = INTRUDERS) -> Allowed:
+def check_drives(
+    seed: int,
+    seconds: float,
+    exclude: Collection[str],
+    index: int = 0,
+    intruders: float = INTRUDERS,
+    intruder_kinds: Sequence[str] = INTRUDER_KINDS,
+) -> Allowed:
     """The families that such drives have. Raises ConfigError where they or the numbers cannot be meant."""
     if not (0 <= index < SEEDS_EACH and seed >= 0 and seconds >= 5.0):
         raise ConfigError(f"recording: got seed {seed}, drive {index}, {seconds:g} s, expected 0 or more, below {SEEDS_EACH}, and 5 s or more")
     if not 0.0 <= intruders <= 1.0:
         raise ConfigError(f"recording: got intruders {intruders:g}, expected a share from 0 to 1 of the drives on straight and curved roads")
+    if not intruder_kinds or set(intruder_kinds) - set(INTRUDER_KINDS):
+        raise ConfigError(f"recording: got intruder_kinds {tuple(intruder_kinds)}, expected one or more of {', '.join(INTRUDER_KINDS)}")
     return allowed(exclude)
 
 
 def drive_scenario(
-    seed: int, index: int, *, seconds: float, exclude: Collection[str] = HELD_OUT, perturb: bool = False, intruders: float = INTRUDERS
+    seed: int,
+    index: int,
+    *,
+    seconds: float,
+    exclude: Collection[str] = HELD_OUT,
+    perturb: bool = False,
+    intruders: float = INTRUDERS,
+    intruder_kinds: Sequence[IntruderKind] = INTRUDER_KINDS,
 ) -> Scenario:
-    """Drive `index` of a recording: at most `seconds` long. Raises ConfigError where families or numbers cannot be meant."""
-    free = check_drives(seed, seconds, exclude, index, intruders)
+    """Drive `index` of a recording: at most `seconds` long. Each intruder is one of `intruder_kinds`, all alike likely. Raises ConfigError where
+    families or numbers cannot be meant."""
+    free = check_drives(seed, seconds, exclude, index, intruders, intruder_kinds)
     number = FIRST_SEED + SEEDS_EACH * seed + index
     rng = np.random.default_rng(number)
 
@@ -52,7 +70,7 @@ def drive_scenario(
     road = MapSpec(kind=kind, lanes=1 + int(rng.random() < 0.3), seed=number)
     busy = kind in ("town", "t_junction", "crossroads")
     traffic = TrafficSpec(vehicles=int(rng.integers(0, 13)), pedestrians=int(rng.integers(0, 9)) if busy else 0, parked=between(0.1, 0.6), seed=number)
-    intruder = _intruder(rng, cruise) if not busy and rng.random() < intruders else None
+    intruder = _intruder(rng, cruise, intruder_kinds) if not busy and rng.random() < intruders else None
     values: dict[str, Any] = {"start_speed_mps": 0.0 if rng.random() < 0.3 and intruder is None else round(0.9 * cruise, 2), "cruise_mps": cruise}
     pushes = _pushes(rng, seconds) if perturb and intruder is None else ()
     limit_s = seconds if intruder is None else min(seconds, round(intruder.meet_s_m / cruise + AFTER_INTRUDER_S, 1))
@@ -105,8 +123,8 @@ def _route(road: MapSpec, length_m: float, seed: int) -> RouteSpec:
     raise ConfigError(f"recording: got no route on {road}, expected one of 60 m or more: another --seed")
 
 
-def _intruder(rng: np.random.Generator, cruise_mps: float) -> Intruder:
-    kind = ("stationary", "frontal", "side")[int(rng.integers(3))]
+def _intruder(rng: np.random.Generator, cruise_mps: float, kinds: Sequence[IntruderKind]) -> Intruder:
+    kind = kinds[int(rng.integers(len(kinds)))]
     values: dict[str, Any] = {"meet_s_m": round(cruise_mps * float(rng.uniform(5.5, 8.0)), 1)}
     if kind == "stationary":
         values |= {"offset_m": round(float(rng.uniform(-0.8, 0.8)), 2), "angle_rad": round(float(rng.uniform(-0.5, 0.5)), 2)}
@@ -116,7 +134,7 @@ def _intruder(rng: np.random.Generator, cruise_mps: float) -> Intruder:
             values |= {"offset_m": round(float(rng.uniform(-0.6, 0.6)), 2), "angle_rad": round(float(rng.uniform(-0.05, 0.05)), 3)}
         else:
             values |= {"angle_rad": round(float(rng.uniform(-0.4, 0.4)), 3)}
-    return Intruder(kind=cast(Any, kind), **values)
+    return Intruder(kind=kind, **values)
 
 
 def _pushes(rng: np.random.Generator, seconds: float) -> tuple[Perturbation, ...]:

@@ -21,7 +21,7 @@ from typing import Any, Literal, TypeAlias, get_args
 import numpy as np
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_world.contracts import LookSpec, MapKind, MapSpec, RouteSpec, Scenario, TrafficSpec, Turn
+from vavam_world.contracts import IntruderKind, LookSpec, MapKind, MapSpec, RouteSpec, Scenario, TrafficSpec, Turn
 from vavam_world.scenarios.families import HELD_OUT, allowed
 from vavam_world.scenarios.places import leads, picked
 
@@ -129,7 +129,7 @@ def _stopping(draw: _Draw, i: int, name: str) -> Scenario:
     return _with(scenario, traffic=traffic, time_limit_s=round(scenario.time_limit_s + 20.0, 1))
 
 
-def _intruder(draw: _Draw, kind: Literal["stationary", "frontal", "side"], cruise_mps: float) -> dict[str, Any]:
+def _intruder(draw: _Draw, kind: IntruderKind, cruise_mps: float) -> dict[str, Any]:
     """Met 5 to 7 s after the start at cruise speed: time enough to be seen, too little to be overlooked."""
     meet_s_m = round(cruise_mps * draw.between(5.0, 7.0), 1)
     values: dict[str, float | bool] = {"length_m": draw.between(4.0, 5.2), "width_m": draw.between(1.75, 2.05)}
@@ -151,7 +151,7 @@ def curve_cruise_mps(seed: int) -> float:
     return round(float(np.random.default_rng((seed, 1)).uniform(6.0, 9.0)), 1)
 
 
-def _safety(kind: Literal["stationary", "frontal", "side"]) -> Callable[[_Draw, int, str], Scenario]:
+def _safety(kind: IntruderKind) -> Callable[[_Draw, int, str], Scenario]:
     def make(draw: _Draw, i: int, name: str) -> Scenario:
         curved = name.split("/")[1] == "curve"
         cruise = curve_cruise_mps(draw.seed) if curved else draw.between(7.0, 11.0, 1)
