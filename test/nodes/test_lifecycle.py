@@ -63,6 +63,17 @@ def test_transitions_free_the_memory_and_can_be_repeated(world: Any, host: Any) 
     assert w.state() == "unconfigured"
 
 
+@pytest.mark.parametrize(("asked", "expected"), [(3, 3), (0, 1)])
+def test_inference_threads_use_the_number_of_cpu_threads(host: Any, asked: int, expected: int) -> None:
+    h = host(VavamNode, num_threads=asked)
+    assert h.node.trigger_configure() == TransitionCallbackReturn.SUCCESS
+    found: list[int] = []
+    for part in h.node.parts:
+        call = part.worker.call(lambda: found.append(torch.get_num_threads()))
+        assert call.wait(10.0)
+    assert found == [expected, expected]
+
+
 @pytest.mark.parametrize(
     ("params", "text"),
     [

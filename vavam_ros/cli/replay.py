@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.core.artifact import LoadedArtifact, load_artifact
 from vavam_ros.core.camera import CanonicalCamera, Mount
 from vavam_ros.core.contracts import NS_PER_S, Command, ConfigError
+from vavam_ros.core.model.cpu_threads import cpu_threads, torch_threads, weights_of
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
 from vavam_ros.replay.evaluate import evaluate, table
 from vavam_ros.replay.inputs import BagInputs, CameraChoice, CameraSource, TopicChoice, find_inputs
@@ -66,7 +68,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     run_.add_argument("--rear-axle-x-m", type=float, default=0.0, help="x of the rear axle in the odometry's child frame")
     run_.add_argument("--limit-s", type=float, help="only the first seconds of the bag")
-    run_.add_argument("--threads", type=int, help="CPU threads of torch")
+    run_.add_argument("--threads", type=int, help="CPU threads of one torch operation (default: one for a small model, as in the nodes)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -97,8 +99,6 @@ def pick_device(name: str) -> torch.device:
 
 def replay(args: argparse.Namespace) -> ReplayResult:
     """Run it all. Raises VavamError of every kind; KeyboardInterrupt leaves a partial bag."""
-    if args.threads:
-        torch.set_num_threads(args.threads)
     device = pick_device(args.device)
     if args.out.resolve() == args.bag.resolve():
         raise ConfigError(f"--out: got {args.out}, the drive itself, expected another name: --overwrite replaces old plans, never the recording")
@@ -106,12 +106,17 @@ def replay(args: argparse.Namespace) -> ReplayResult:
         choice = TopicChoice(image=args.image_topic, odometry=args.odometry_topic, camera_info=args.camera_info_topic, command=args.command_topic)
         inputs = find_inputs(reader, choice)
         artifact = load_artifact(args.model, device, DTYPES[args.dtype])
+        work = args.batch * weights_of(artifact.model, artifact.tokenizer)  # one plan at a time: the node's number
+        threads = cpu_threads(work, asked=args.threads, torch_has=torch.get_num_threads())
         runner, parts = build_runner(args, reader, inputs, artifact, device)
         stop_ns = None if args.limit_s is None else reader.start_ns + round(args.limit_s * NS_PER_S)
         log = StepLog(KeptFrames.spread(reader.start_ns, reader.end_ns if stop_ns is None else min(stop_ns, reader.end_ns)))
         total = sum(reader.topics[t].count for t in inputs.topics)
         data = {"model_id": artifact.card.model_id, "source_bag": args.bag.name, "canonical": str(runner.view.canonical)}
-        with BagWriter(args.out, overwrite=args.overwrite, custom_data=data) as writer, tqdm(total=total, unit="msg", disable=None) as bar:
+        with ExitStack() as during:
+            during.enter_context(torch_threads(threads))
+            writer = during.enter_context(BagWriter(args.out, overwrite=args.overwrite, custom_data=data))
+            bar = during.enter_context(tqdm(total=total, unit="msg", disable=None))
             plan_bag = PlanBag(writer, inputs, reader.start_ns)
             for step in runner.steps(bar.update):
                 plan_bag.write(step)
@@ -128,7 +133,7 @@ def replay(args: argparse.Namespace) -> ReplayResult:
         camera_notes=tuple(parts.camera.notes),
     )
     if args.report is not None:
-        write_report(args.report / "index.html", args.bag.name, settings_of(args, device), result)
+        write_report(args.report / "index.html", args.bag.name, settings_of(args, device, threads), result)
     return result
 
 
@@ -175,10 +180,10 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
     return Runner(reader, inputs, parts, run_config), parts
 
 
-def settings_of(args: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+def settings_of(args: argparse.Namespace, device: torch.device, threads: int) -> dict[str, Any]:
     """What the report states about the run."""
     shown = {k: v for k, v in vars(args).items() if k not in ("report", "overwrite", "run", "func", "handler") and not callable(v)}
-    return {**shown, "device": str(device), "torch": torch.__version__, "threads": torch.get_num_threads()}
+    return {**shown, "device": str(device), "torch": torch.__version__, "threads": threads}
 
 
 def print_result(args: argparse.Namespace, result: ReplayResult) -> None:

@@ -28,6 +28,7 @@ from rclpy.node import Node
 from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from vavam_ros.core.contracts import ConfigError, VavamError
+from vavam_ros.core.model.cpu_threads import cpu_threads, weights_of
 from vavam_ros.nodes.conditions import Level
 from vavam_ros.nodes.diagnostics import Board, Timings
 from vavam_ros.nodes.node_part import Loaded, NodePart, chosen_device
@@ -60,6 +61,11 @@ def _nothing() -> None:
     """Being called is all."""
 
 
+def _build(part: NodePart, loaded: Loaded, threads: int) -> None:
+    torch.set_num_threads(threads)  # here: OpenMP keeps the number for each calling thread
+    part.build(loaded)
+
+
 class ModelNode(LifecycleNode):
     """A lifecycle node around one or two parts. Subclasses set `parts` in their constructor and say how to load."""
 
@@ -74,6 +80,7 @@ class ModelNode(LifecycleNode):
         self.loaded: Loaded | None = None
         self.monitors: dict[str, TopicMonitor] = {}
         self.guard = threading.Lock()  # what activate makes and deactivate destroys, against the pulse that reads it
+        self._torch_threads = torch.get_num_threads()  # as it chose or OMP_NUM_THREADS says
         self._stage: tuple[str, float] | None = None
         self._walk: threading.Thread | None = None
         self._workers: list[Worker[Any]] = []  # of the last configure, also of one that failed
@@ -194,14 +201,21 @@ class ModelNode(LifecycleNode):
         found: list[Loaded] = []
         self._run_in(workers[-1], "reading the model", lambda: found.append(self.load(device, dtype)))
         self.loaded = loaded = found.pop()
+        threads = self._threads(loaded)
         for part, worker in zip(self.parts, workers, strict=True):
-            self._run_in(worker, f"warming up {worker.name}", partial(part.build, loaded))
+            self._run_in(worker, f"warming up {worker.name}", partial(_build, part, loaded, threads))
             part.advertise()
         card = loaded.card
         self.board.state("untrained", not card.trained or card.domain == "random")
         self.board.state("synthetic", card.domain == "synthetic_world")
-        self.board.put("model", model_id=card.model_id, device=str(device), dtype=str(dtype), domain=card.domain, licence=card.licence)
-        self.get_logger().info(f"configured: model {card.model_id} on {device}")
+        self.board.put("model", model_id=card.model_id, device=str(device), dtype=str(dtype), threads=threads, domain=card.domain, licence=card.licence)
+        self.get_logger().info(f"configured: model {card.model_id} on {device}, CPU threads of an operation: {threads}")
+
+    def _threads(self, loaded: Loaded) -> int:
+        asked = self.parameters.integer("num_threads")
+        if loaded.device.type != "cpu":
+            return asked or self._torch_threads
+        return cpu_threads(weights_of(loaded.model, loaded.tokenizer), asked=asked, torch_has=self._torch_threads)
 
     def _run_in(self, worker: Worker[Any], stage: str, function: Callable[[], None]) -> None:
         """Run something long in an inference thread and wait, unless the process is asked to end."""

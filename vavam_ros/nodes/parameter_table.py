@@ -33,7 +33,8 @@ _GENERAL = (
     Row(name="dtype", default="float32", choices=("float32", "bfloat16", "float16"),
         description="Type the networks run in. Sampling state, time and poses stay fp32/fp64."),
     Row(name="num_threads", default=0, low=0, high=256,
-        description="CPU threads of one torch operation; 0 leaves torch's own choice. Bit-equal plans need equal numbers."),
+        description="CPU threads of one torch operation; 0: one for a small model (under 5 million weights), "
+        "else torch's own choice. Bit-equal plans need equal numbers."),
     Row(name="check_golden", default=True, description="Replay the model's recorded output at load and refuse a model that does not reproduce it."),
     Row(name="allow_untrained", default=True, description="Accept a model that was never trained (with a warning). The vehicle launch sets false."),
     Row(name="allow_synthetic", default=True, description="Accept a model trained in a synthetic world (with a warning). The vehicle launch sets false."),

@@ -1,5 +1,6 @@
 """VaViM and VaVAM: the network, readable (network), its keys and values (kv_context), flow matching (flow), frame generation (generate), random weights;
-the same network for a planner that runs again and again (fast), which contexts it keeps (contexts), and how a sliding window is kept up (streaming)."""
+the same network for a planner that runs again and again (fast), which contexts it keeps (contexts), on how many CPU threads
+(cpu_threads), and how a sliding window is kept up (streaming)."""
 
 from vavam_ros.core.model.network import ActionExpert, Context, VaVAM, VideoModel, init_weights, next_token_loss
 
