@@ -1,8 +1,8 @@
 """How many CPU threads one operation of torch should take.
 
 The operations of a small model are too short to be shared: its threads wait for each other at the end of each, and where another process has the core of
-one of them, for a whole time slice of the scheduler. Measured with the bundled model, eight samples, two cores, one of them taken by somebody else: a plan
-takes 37 ms with one thread and 2.2 s with two; on an idle machine they are alike (docs/results/performance.md).
+one of them, until the scheduler gives it back. The other processes of a vehicle are always there. Measured with the bundled model on two cores: a plan takes
+52 ms with one thread and 46 with two on an idle machine, 50 and 74 beside one busy process (docs/results/performance.md, "A busy machine").
 """
 
 from __future__ import annotations
