@@ -32,6 +32,7 @@ MODEL = {
     "action": {"width": 16, "mup_base_width": 8},
     "flow": {"steps": 4, "action_scale_m": 10.0},
 }
+EMPHASIS_M = 50.0
 
 
 def recipe(path: Path, stage: str, data: dict[str, Any], player: str = "model", **more: Any) -> Path:
@@ -57,6 +58,7 @@ def chain(tmp_path_factory: pytest.TempPathFactory, make_bag: Callable[..., Path
     assert main(["train", str(recipe(folder / "pretrain.yaml", "pretrain", data, model=MODEL))]) == 0
     # queries and readout begin at zero: two steps would leave a model that hardly looks
     options = {"init_std": 0.3}
+    data = {"parts": [{"name": "drives", "path": str(folder / "set"), "emphasis_m": EMPHASIS_M}]}
     action = recipe(folder / "action.yaml", "action", data, model=MODEL, start=str(folder / "pretrain"), options=options)
     assert main(["train", str(action), "--set", "loop.steps=1"]) == 0
     assert main(["train", str(action)]) == 0  # goes on
@@ -106,7 +108,7 @@ def test_the_card_tells_where_the_model_comes_from(chain: Path) -> None:
     assert [(s["stage"], s["step"]) for s in training["stages"]] == [("pretrain", 2), ("action", 2)]
     manifest = TokenDataset.open(chain / "set").manifest
     [data] = training["data"]
-    assert (data["digest"], data["drives"], data["tokenizer_id"]) == (manifest.digest, 2, card.tokenizer_id)
+    assert (data["digest"], data["drives"], data["tokenizer_id"], data["emphasis_m"]) == (manifest.digest, 2, card.tokenizer_id, EMPHASIS_M)
     assert yaml.safe_load((chain / "model" / "model.yaml").read_text())["architecture"]["video"]["readout_divisor"] == 2.0
 
 

@@ -145,6 +145,7 @@ def _data(opened: OpenedWeights) -> Iterator[dict[str, Any]]:
             "tokenizer_id": manifest.tokenizer_id,
             "camera": camera,
             "ratio": part.ratio,
+            "emphasis_m": part.emphasis_m,
         }
 
 
