@@ -16,7 +16,7 @@ import torch
 from vavam_ros.bags import BagWriter
 from vavam_ros.core.artifact.directory import random_artifact
 from vavam_ros.core.camera import CANONICAL_CAMERAS
-from vavam_ros.core.contracts import F64, Command, EgoPose, OdometrySample, PoseQuality, TokenFrame
+from vavam_ros.core.contracts import F64, Command, DensePath, EgoPose, OdometrySample, PoseQuality, TokenFrame
 from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.spec import SMALL
 from vavam_ros.core.tokenizer.vq16 import TokenizerSpec
@@ -74,9 +74,12 @@ def picture(i: int) -> F64:
 
 
 def write_bag(
-    path: Path, pictures: int = 8, *, picture_offset_ns: int = 20_000_000, jump_at: int | None = None, stated_axle: bool = True, label_topic: bool = False
+    path: Path, pictures: int = 8, *, picture_offset_ns: int = 20_000_000, jump_at: int | None = None, stated_axle: bool = True, label_topic: bool = False,
+    advice_frame: str | None = None,
 ) -> Path:
-    """Odometry at 20 Hz, pictures at 10 Hz between two odometry messages, a command at each; the pose jumps before picture `jump_at`."""
+    """Odometry at 20 Hz, pictures at 10 Hz between two odometry messages, a command at each; the pose jumps before picture `jump_at`.
+
+    `advice_frame`: a path on /advice for each picture but the second, east at 8 m/s from wherever the vehicle is; that of the third ends after a second."""
     camera = CANONICAL_CAMERAS["world_front"]
     model = camera.model()
     mount = model.T_ego_camera.copy()
@@ -91,6 +94,8 @@ def write_bag(
         writer.add_topic("/command", messages.DRIVING_COMMAND)
         if label_topic:
             writer.add_topic("/classes/image", messages.COMPRESSED_IMAGE)
+        if advice_frame is not None:
+            writer.add_topic("/advice", messages.PATH)
         for tick in range(2 * pictures + 1):
             now = START_NS + tick * PERIOD_NS
             jumped = jump_at is not None and tick >= 2 * jump_at
@@ -102,6 +107,14 @@ def write_bag(
             writer.write("/cam/camera_info", stamp, messages.camera_info(writer, stamp, "camera", camera.width, camera.height, model.K, np.zeros(5)))
             image = messages.compressed_image(writer, stamp, "camera", picture(tick // 2).tobytes(), "rgb8; jpeg compressed bgr8")
             writer.write("/cam/image", stamp, image)
+            if advice_frame is not None and tick // 2 != 1:
+                times = np.arange(11 if tick // 2 == 2 else 31) * 0.1
+                here = odometry_at(stamp).T_odom_base[:3, 3]
+                east = DensePath(
+                    stamp_ns=stamp, frame_id=advice_frame, stamps_ns=stamp + np.round(times * 1e9).astype(np.int64), yaw_rad=np.zeros(len(times)),
+                    xyz_m=here + np.stack([8.0 * times, 0 * times, 0 * times], axis=-1), speed_mps=np.full(len(times), 8.0), age_s=0.0,
+                )  # fmt: skip
+                writer.write("/advice", stamp, messages.path(writer, east))
             if label_topic:
                 classes = cv2.imencode(".png", np.full((camera.height, camera.width), tick // 2 % 3, np.uint8))[1].tobytes()
                 writer.write("/classes/image", stamp, messages.compressed_image(writer, stamp, "camera", classes, "mono8; png compressed "))

@@ -67,6 +67,16 @@ def chain(tmp_path_factory: pytest.TempPathFactory, make_bag: Callable[..., Path
     return folder
 
 
+def test_a_set_with_advice(chain: Path, tmp_path: Path, make_bag: Callable[..., Path]) -> None:
+    make_bag(tmp_path / "bags" / "drive.mcap", pictures=8, advice_frame="map")
+    command = ["data", "import", "--path", str(tmp_path / "bags"), "--tokenizer", str(chain / "tokenizer"), "--licence", "CC0"]
+    assert main([*command, "--out", str(tmp_path / "set"), "--option", "advice_topic=/advice"]) == 0
+    dataset = TokenDataset.open(tmp_path / "set")
+    assert dataset.manifest.advice_steps == 6
+    assert np.isnan(dataset.rows(0).advice_m).all(axis=(1, 2)).tolist() == [False, True, True, *[False] * 5]  # type: ignore[arg-type]
+    assert main(["data", "check", "--path", str(tmp_path / "set"), "--out", str(tmp_path / "page.html")]) == 0
+
+
 def trajectories(path: Path) -> list[tuple[int, int, np.ndarray, list[int]]]:
     """Stamp, command, samples (K, H, 2), stamps of the context."""
     found = []

@@ -1,6 +1,6 @@
 """What passes between the parts of the workspace, and what can go wrong.
 
-Shape letters: n frames of a drive · B batch · T frames of a window · H waypoints · h w token grid.
+Shape letters: n frames of a drive · B batch · T frames of a window · H waypoints · P steps of advice · h w token grid.
 
 Frames and units as in `vavam_ros.core.contracts`: stamps are integer nanoseconds, positions metres, `ego` is the centre of the rear axle (x forward, y left,
 z up), `world` any frame that is fixed during one drive. Rotations are quaternions w x y z.
@@ -31,6 +31,7 @@ I64 = npt.NDArray[np.int64]
 I8 = npt.NDArray[np.int8]
 Domain = Literal["real", "synthetic_world"]
 NO_COMMAND = -1
+ADVICE_STEPS, ADVICE_DT_S = 6, 0.5  # what an adviser would have driven is kept at these times after a frame
 
 
 class TrainingError(VavamError):
@@ -64,6 +65,7 @@ class Frame:
     speed_mps: float | None = None
     command: int = NO_COMMAND  # as recorded (vavam_ros.core.contracts.Command), not a label
     classes: U8 | None = None  # (H, W) semantic class of each pixel, as recorded
+    advice_m: F64 | None = None  # (P, 2) where an adviser would have been in world, every ADVICE_DT_S after this frame; None: it gave none
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +121,7 @@ class DriveRows:
     speed_mps: F32  # (n,); NaN: unknown
     command: I8  # (n,) as recorded; NO_COMMAND: unknown
     camera_id: str = ""
+    advice_m: F64 | None = None  # (n, P, 2) of ego in world, what an adviser would have driven after each frame; NaN: it gave none. None: nobody was asked
 
     @property
     def has_motion(self) -> bool:

@@ -57,7 +57,11 @@ def make(out: Path, drives: list[DriveRows], **changes: Any) -> Manifest:
 
 
 def same(a: DriveRows, b: DriveRows) -> bool:
-    return all(np.array_equal(getattr(a, f.name), getattr(b, f.name), equal_nan=f.name in ("position_m", "rotation_wxyz")) for f in dataclasses.fields(a))
+    if (a.advice_m is None) != (b.advice_m is None):
+        return False
+    nans = ("position_m", "rotation_wxyz", "advice_m")
+    names = [f.name for f in dataclasses.fields(a) if f.name != "advice_m" or a.advice_m is not None]
+    return all(np.array_equal(getattr(a, n), getattr(b, n), equal_nan=n in nans) for n in names)
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -249,3 +253,35 @@ def test_a_remote_set_is_read_through_a_cache_and_checked(tmp_path: Path) -> Non
             TokenDataset.open("memory://bucket/nothing")
     finally:
         remote.rm("/bucket", recursive=True)
+
+
+def advised(name: str, *, none_at: int = 3, steps: int = 6) -> DriveRows:
+    advice = np.random.default_rng(5).normal(size=(20, steps, 2))
+    advice[none_at] = np.nan
+    return dataclasses.replace(drive(name), advice_m=advice)
+
+
+def test_advice_comes_back_and_is_part_of_what_the_set_is(tmp_path: Path) -> None:
+    manifest = make(tmp_path / "set", [advised("a"), advised("b", none_at=0)], advice_steps=6)
+    dataset = TokenDataset.open(tmp_path / "set")
+    dataset.verify()
+    assert dataset.manifest.advice_steps == 6
+    assert same(dataset.rows(1), advised("b", none_at=0))
+    other = make(tmp_path / "other", [advised("a"), advised("b", none_at=1)], advice_steps=6)
+    assert other.digest != manifest.digest
+    with pytest.raises(DataError, match="its advice_steps is 6, this import has None"):
+        make(tmp_path / "set", [drive("c")])
+
+
+def test_advice_is_stored_whole_or_not_at_all(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="drive 'a': without advice; expected all drives of a set alike"):
+        make(tmp_path / "none", [drive("a")], advice_steps=6)
+    with pytest.raises(DataError, match="drive 'a': with advice"):
+        make(tmp_path / "some", [advised("a")])
+    with pytest.raises(DataError, match=r"advice_m: got float64 \(20, 5, 2\), expected float64 \(20, 6, 2\)"):
+        make(tmp_path / "short", [advised("a", steps=5)], advice_steps=6)
+    part = advised("a")
+    assert part.advice_m is not None
+    part.advice_m[7, 2, 0] = np.nan
+    with pytest.raises(DataError, match="frame 7: advice that is known in part; expected all 6 positions or none"):
+        make(tmp_path / "part", [part], advice_steps=6)

@@ -164,3 +164,22 @@ def test_tokens_of_another_tokenizer_give_way_to_pictures(tmp_path: Path, make_b
 def test_what_is_no_source_is_named(tmp_path: Path, kind: str, path: str, options: dict[str, object], said: str) -> None:
     with pytest.raises(DataError, match=said):
         open_source(kind, tmp_path / path, **options)
+
+
+def test_advice_is_where_the_adviser_would_have_been_at_the_waypoints_times(tmp_path: Path, make_bag: Bag) -> None:
+    path = make_bag(tmp_path / "bag", advice_frame="map")
+    frames = all_frames(path, advice_topic="/advice", rear_axle_x_m=0.0)["bag"]
+    assert [f.advice_m is None for f in frames] == [False, True, True, False, False, False, False, False]  # one has none, one ends too soon
+    for f in frames:
+        if f.advice_m is not None:
+            assert f.position_m is not None
+            np.testing.assert_allclose(f.advice_m - f.position_m[:2], [(4.0 * (i + 1), 0.0) for i in range(6)], atol=1e-3)
+    assert all(f.advice_m is None for f in all_frames(path)["bag"])  # nobody asked for it
+
+
+def test_advice_in_another_frame_or_on_no_topic_is_an_error(tmp_path: Path, make_bag: Bag) -> None:
+    path = make_bag(tmp_path / "bag", advice_frame="elsewhere")
+    with pytest.raises(DataError, match="advice on /advice in frame 'elsewhere', expected 'map', the odometry's"):
+        all_frames(path, advice_topic="/advice")
+    with pytest.raises(DataError, match="no nav_msgs/Path on /nothing with advice; it has /advice"):
+        all_frames(path, advice_topic="/nothing")

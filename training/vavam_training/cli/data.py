@@ -10,7 +10,7 @@ from typing import Any, get_args
 import yaml
 
 from vavam_ros.core.camera import CANONICAL_CAMERAS, CanonicalCamera
-from vavam_training.contracts import DataError, Domain
+from vavam_training.contracts import ADVICE_STEPS, DataError, Domain
 from vavam_training.dataset import Manifest
 from vavam_training.sources import KINDS, CameraMode
 from vavam_training.sources.rosbag import TokensFrom
@@ -131,8 +131,9 @@ def _import(args: argparse.Namespace) -> int:
     if not licence:
         raise DataError(f"the licence of {args.path} is not known: give --licence; what is trained on these drives inherits it")
     batch = args.batch if args.batch is not None else (8 if device.type == "cpu" else 64)
-    encoder = DriveEncoder(meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=batch)
-    with _writer(args, source.name, licence, args.domain or source.domain, meaning) as writer:
+    advised = bool(options.get("advice_topic"))
+    encoder = DriveEncoder(meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=batch, advised=advised)
+    with _writer(args, source.name, licence, args.domain or source.domain, meaning, advised) as writer:
         done = import_drives(source, encoder, writer, share, skip_bad=args.skip_bad)
     share.leave()
     if done.manifest is not None:
@@ -212,7 +213,7 @@ def _options(args: argparse.Namespace) -> dict[str, Any]:
     return options | {"skip_bad": args.skip_bad, "camera_mode": args.camera_mode}
 
 
-def _writer(args: argparse.Namespace, source: str, licence: str, domain: Domain, meaning: _Meaning) -> Any:
+def _writer(args: argparse.Namespace, source: str, licence: str, domain: Domain, meaning: _Meaning, advised: bool) -> Any:
     from vavam_training.dataset import TokenWriter
     from vavam_training.revision import git_revision
 
@@ -228,4 +229,5 @@ def _writer(args: argparse.Namespace, source: str, licence: str, domain: Domain,
         grid_hw=meaning.grid_hw,
         codebook_size=meaning.codebook_size,
         git_revision=git_revision(),
+        advice_steps=ADVICE_STEPS if advised else 0,
     )

@@ -61,6 +61,7 @@ class Manifest:
     grid_hw: tuple[int, int]
     codebook_size: int
     git_revision: str
+    advice_steps: int = 0  # positions of an adviser after each frame (contracts.ADVICE_DT_S apart); 0: nobody was asked
     drives: tuple[DriveEntry, ...] = ()
     shards: tuple[ShardEntry, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -80,6 +81,7 @@ class Manifest:
         """Hash of what the set means and holds; 16 hexadecimal digits."""
         named = ("source", "licence", "domain", "tokenizer_id", "grid_hw", "codebook_size", "canonical_camera")
         content = {name: getattr(self, name) for name in named}
+        content |= {"advice_steps": self.advice_steps} if self.advice_steps else {}
         content["drives"] = [(d.name, d.frames, d.sha256) for d in self.drives]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=dict).encode()).hexdigest()[:16]
 
@@ -97,7 +99,7 @@ class Manifest:
             content = json.loads(text)
             if content["format"] != FORMAT:
                 raise DataError(f"{owner}: got format {content['format']!r}, expected {FORMAT!r}: import the drives again with this version")
-            values = {f.name: content[f.name] for f in fields(cls)}
+            values = {f.name: content[f.name] for f in fields(cls) if f.name != "advice_steps" or f.name in content}
             values["drives"] = tuple(DriveEntry(**d) for d in values["drives"])
             values["shards"] = tuple(ShardEntry(**s) for s in values["shards"])
             values["skipped"] = tuple(Skipped(**s) for s in values["skipped"])

@@ -97,7 +97,7 @@ class TokenDataset:
                 reader = pa.ipc.open_file(pa.memory_map(str(path)))
             except (pa.ArrowException, OSError) as error:
                 raise DataError(f"{path}: {type(error).__name__}: {error}; expected an Arrow file: copy it again or import anew") from error
-            if reader.schema != schema(self.manifest.grid_hw):
+            if reader.schema != schema(self.manifest.grid_hw, advice_steps=self.manifest.advice_steps):
                 raise DataError(f"{path}: its columns are not those of {self.manifest.grid_hw} token grids:\n{reader.schema}")
             self._open[file] = reader
         return self._open[file]

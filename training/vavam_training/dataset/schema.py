@@ -1,6 +1,6 @@
 """The columns of a token set, and rows of a drive ↔ one Arrow record batch.
 
-Shape letters: n frames of a drive · h w token grid.
+Shape letters: n frames of a drive · P steps of advice · h w token grid.
 
 One batch is one drive. Lists have a fixed size and nothing is null, so that every numeric column is one buffer which NumPy views as it lies in the mapped
 file. What is constant over a drive (its name, source, tokenizer, camera) is a dictionary column: four bytes a frame, and each file explains itself.
@@ -21,11 +21,12 @@ from vavam_training.contracts import NO_COMMAND, DataError, DriveRows
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=@-]{0,199}")
 CONSTANT = ("drive", "source", "tokenizer_id", "camera_id")
+NUMERIC = ("stamp_ns", "tokens", "position_m", "rotation_wxyz", "speed_mps", "command")
 _TEXT = pa.dictionary(pa.int32(), pa.utf8())
 
 
-def schema(grid_hw: tuple[int, int], metadata: Mapping[str, str] | None = None) -> Any:
-    """The Arrow schema of a token grid."""
+def schema(grid_hw: tuple[int, int], metadata: Mapping[str, str] | None = None, *, advice_steps: int = 0) -> Any:
+    """The Arrow schema of a token grid, with a column of advice where there is any."""
     numeric = [
         pa.field("stamp_ns", pa.int64(), nullable=False),
         pa.field("tokens", pa.list_(pa.field("item", pa.uint16(), nullable=False), grid_hw[0] * grid_hw[1]), nullable=False),
@@ -34,6 +35,8 @@ def schema(grid_hw: tuple[int, int], metadata: Mapping[str, str] | None = None) 
         pa.field("speed_mps", pa.float32(), nullable=False),
         pa.field("command", pa.int8(), nullable=False),
     ]
+    if advice_steps:
+        numeric.append(pa.field("advice_m", pa.list_(pa.field("item", pa.float64(), nullable=False), 2 * advice_steps), nullable=False))
     return pa.schema([*numeric, *(pa.field(name, _TEXT, nullable=False) for name in CONSTANT)], metadata=dict(metadata or {}))
 
 
@@ -43,7 +46,7 @@ def to_batch(rows: DriveRows, tokenizer_id: str, batch_schema: Any) -> Any:
     values = {"drive": rows.name, "source": rows.source, "tokenizer_id": tokenizer_id, "camera_id": rows.camera_id}
     constant = [pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int32)), pa.array([values[name]], pa.utf8())) for name in CONSTANT]
     numeric = []
-    for name in ("stamp_ns", "tokens", "position_m", "rotation_wxyz", "speed_mps", "command"):
+    for name in (*NUMERIC, *(("advice_m",) if rows.advice_m is not None else ())):
         flat = pa.array(np.ascontiguousarray(getattr(rows, name)).reshape(-1))
         kind = batch_schema.field(name).type
         numeric.append(pa.FixedSizeListArray.from_arrays(flat, type=kind) if pa.types.is_fixed_size_list(kind) else flat)
@@ -63,6 +66,7 @@ def from_batch(batch: Any, grid_hw: tuple[int, int]) -> DriveRows:
         rotation_wxyz=_view(batch, "rotation_wxyz").reshape(n, 4),
         speed_mps=_view(batch, "speed_mps"),
         command=_view(batch, "command"),
+        advice_m=_view(batch, "advice_m").reshape(n, -1, 2) if "advice_m" in batch.schema.names else None,
     )
 
 
@@ -82,11 +86,14 @@ def rows_digest(rows: DriveRows, tokenizer_id: str) -> str:
     kinds = (("stamp_ns", "<i8"), ("tokens", "<u2"), ("position_m", "<f8"), ("rotation_wxyz", "<f8"), ("speed_mps", "<f4"), ("command", "<i1"))
     for name, kind in kinds:
         digest.update(np.ascontiguousarray(getattr(rows, name), kind).tobytes())
+    if rows.advice_m is not None:
+        digest.update(b"advice_m" + np.ascontiguousarray(rows.advice_m, "<f8").tobytes())
     return digest.hexdigest()
 
 
-def check_rows(rows: DriveRows, grid_hw: tuple[int, int], codebook_size: int) -> None:
-    """Raise DataError, with drive and frame, unless the rows can be stored: types, shapes, order of stamps, range of tokens, poses whole or absent."""
+def check_rows(rows: DriveRows, grid_hw: tuple[int, int], codebook_size: int, advice_steps: int = 0) -> None:
+    """Raise DataError, with drive and frame, unless the rows can be stored: types, shapes, order of stamps, range of tokens, poses and advice whole or
+    absent."""
     n, who = len(rows.stamp_ns), f"drive {rows.name!r}"
     if not NAME.fullmatch(rows.name):
         raise DataError(f"{who}: expected a name of letters, digits and . _ + = @ -, at most 200, usable as a file name: rename the drive")
@@ -98,10 +105,14 @@ def check_rows(rows: DriveRows, grid_hw: tuple[int, int], codebook_size: int) ->
         "speed_mps": ((n,), np.float32),
         "command": ((n,), np.int8),
     }
+    if rows.advice_m is not None:
+        expected["advice_m"] = ((n, advice_steps or rows.advice_m.shape[1], 2), np.float64)
     for name, (shape, kind) in expected.items():
         got = getattr(rows, name)
         if got.shape != shape or got.dtype != kind:
             raise DataError(f"{who}: {name}: got {got.dtype} {got.shape}, expected {np.dtype(kind)} {shape}")
+    if (rows.advice_m is not None) != bool(advice_steps):
+        raise DataError(f"{who}: {'with' if rows.advice_m is not None else 'without'} advice; expected all drives of a set alike")
     if not n:
         raise DataError(f"{who}: no frames; expected at least one, or an entry of what was skipped")
     back = np.flatnonzero(np.diff(rows.stamp_ns) <= 0)
@@ -122,3 +133,7 @@ def check_rows(rows: DriveRows, grid_hw: tuple[int, int], codebook_size: int) ->
         raise DataError(f"{who}: frame {int(np.argmax(off))}: rotation {rows.rotation_wxyz[int(np.argmax(off))]} is no unit quaternion (w x y z)")
     if rows.command.min() < NO_COMMAND or rows.command.max() > 2:
         raise DataError(f"{who}: commands from {rows.command.min()} to {rows.command.max()}, expected {NO_COMMAND} (unknown) to 2")
+    if rows.advice_m is not None:
+        finite = np.isfinite(rows.advice_m).all(axis=(1, 2))
+        if not (finite | np.isnan(rows.advice_m).all(axis=(1, 2))).all():
+            raise DataError(f"{who}: frame {int(np.argmax(~finite))}: advice that is known in part; expected all {advice_steps} positions or none")

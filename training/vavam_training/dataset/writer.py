@@ -48,6 +48,7 @@ class TokenWriter:
         grid_hw: tuple[int, int],
         codebook_size: int,
         git_revision: str,
+        advice_steps: int = 0,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         """Raises DataError where `out` holds something else, or a set with other settings."""
@@ -65,6 +66,7 @@ class TokenWriter:
             grid_hw=(int(grid_hw[0]), int(grid_hw[1])),
             codebook_size=codebook_size,
             git_revision=git_revision,
+            advice_steps=advice_steps,
         )
         self._done: dict[str, DriveEntry] = {}
 
@@ -82,8 +84,11 @@ class TokenWriter:
         """Nothing: each drive was complete or absent all along."""
 
     def _check_settings(self) -> None:
-        names = ("name", "source", "licence", "domain", "tokenizer_id", "tokenizer", "canonical_camera", "grid_hw", "codebook_size")
+        names: tuple[str, ...] = ("name", "source", "licence", "domain", "tokenizer_id", "tokenizer", "canonical_camera", "grid_hw", "codebook_size")
         wanted = json.loads(json.dumps({n: getattr(self._head, n) for n in names}))
+        if self._head.advice_steps:
+            wanted["advice_steps"] = self._head.advice_steps
+        names += ("advice_steps",)
         path = self.out / SETTINGS_FILE
         if path.exists():
             try:
@@ -91,8 +96,8 @@ class TokenWriter:
             except ValueError as error:
                 raise DataError(f"{path}: {error}; expected the settings of an import: remove the folder and import again") from error
             for n in names:
-                if found.get(n) != wanted[n]:
-                    raise DataError(f"{self.out}: its {n} is {found.get(n)!r}, this import has {wanted[n]!r}: use the same settings, or another folder")
+                if found.get(n) != wanted.get(n):
+                    raise DataError(f"{self.out}: its {n} is {found.get(n)!r}, this import has {wanted.get(n)!r}: use the same settings, or another folder")
         else:
             write_atomically(path, (json.dumps(wanted, indent=1) + "\n").encode())
 
@@ -102,11 +107,11 @@ class TokenWriter:
 
     def write(self, rows: DriveRows, skipped: Sequence[Skipped] = ()) -> None:
         """Write one drive in one step, with what was left out of it. Raises DataError for rows that cannot be stored and for a drive that is there."""
-        check_rows(rows, self._head.grid_hw, self._head.codebook_size)
+        check_rows(rows, self._head.grid_hw, self._head.codebook_size, self._head.advice_steps)
         if self.has(rows.name):
             raise DataError(f"{self.out}: drive {rows.name!r} is there already: names must be unique")
         metadata = {_SKIPPED_KEY: json.dumps([asdict(s) for s in skipped], ensure_ascii=False)}
-        kind = schema(self._head.grid_hw, metadata)
+        kind = self._schema(metadata)
         batch = to_batch(rows, self._head.tokenizer_id, kind)
         write_atomically(self._part(rows.name), _file_of([batch], kind))
         self._skip_file(rows.name).unlink(missing_ok=True)
@@ -131,7 +136,7 @@ class TokenWriter:
                 drives.append(self._entry(rows, file, len(batches)))
                 skipped.update(of_drive)
                 batches.append(batch)
-            data = _file_of(batches, schema(self._head.grid_hw, self._shard_metadata()))
+            data = _file_of(batches, self._schema(self._shard_metadata()))
             write_atomically(self.out / file, data)
             shards.append(ShardEntry(file=file, bytes=len(data), sha256=hashlib.sha256(data).hexdigest()))
         skipped |= {Skipped(**json.loads(p.read_text(encoding="utf-8"))) for p in sorted(self._parts.glob("*.skip.json"))}
@@ -145,6 +150,9 @@ class TokenWriter:
         self._done = {d.name: d for d in manifest.drives}
         self._clear(names)
         return manifest
+
+    def _schema(self, metadata: Mapping[str, str] | None = None) -> Any:
+        return schema(self._head.grid_hw, metadata, advice_steps=self._head.advice_steps)
 
     def _shard_metadata(self) -> dict[str, str]:
         return {"set": self._head.name, "source": self._head.source, "licence": self._head.licence, "codebook_size": str(self._head.codebook_size)}
@@ -167,7 +175,7 @@ class TokenWriter:
         path = self._part(name)
         try:
             with pa.OSFile(str(path)) as file, pa.ipc.open_file(file) as reader:
-                if reader.num_record_batches != 1 or reader.schema != schema(self._head.grid_hw):
+                if reader.num_record_batches != 1 or reader.schema != self._schema():
                     raise DataError(f"{path}: got {reader.num_record_batches} batches of {reader.schema}, expected one drive of this set: remove it")
                 skipped = [Skipped(**s) for s in json.loads((reader.schema.metadata or {}).get(_SKIPPED_KEY.encode(), b"[]"))]
                 return reader.get_batch(0), skipped

@@ -25,7 +25,17 @@ from vavam_ros.replay import messages
 from vavam_ros.replay.inputs import IMAGE_KINDS, BagInputs, TopicChoice, find_inputs
 from vavam_training.contracts import DataError, Domain, DriveRef, Frame, Skipped
 from vavam_training.sources.left_out import LeftOut
-from vavam_training.sources.rosbag_frames import Classes, Commands, OdometryTrack, Outcome, PictureQueue, drives_of_odometry, drives_of_tokens, token_frame
+from vavam_training.sources.rosbag_frames import (
+    Advice,
+    Classes,
+    Commands,
+    OdometryTrack,
+    Outcome,
+    PictureQueue,
+    drives_of_odometry,
+    drives_of_tokens,
+    token_frame,
+)
 
 WORLD_MANIFEST = "manifest.json"
 TokensFrom = Literal["auto", "recorded", "pictures"]
@@ -64,10 +74,12 @@ class RosbagSource:
         tokenizer_id: str = "",
         skip_bad: bool = False,
         label_topic: str | None = None,
+        advice_topic: str | None = None,
     ) -> None:
         """`mount`: T_ego_camera before any other, or its keys as in a camera YAML. `rate_hz`: 0 for every picture. `tokens`: take recorded FrameTokens, or
         the pictures; auto: the former where they are of `tokenizer_id` or there are no pictures.
-        `label_topic`: pictures (PNG, one channel) of semantic classes with the same stamps.
+        `label_topic`: pictures (PNG, one channel) of semantic classes with the same stamps. `advice_topic`: nav_msgs/Path with the stamps of pictures, in the
+        odometry's frame: what an adviser would have driven (its rear axle, each pose with its time). It is learned instead of what was driven.
 
         Raises DataError where there is no bag. A bag that cannot be used is a DataError too, or an entry of `skipped` with `skip_bad`."""
         self.path, self.skipped = path, list[Skipped]()
@@ -77,6 +89,7 @@ class RosbagSource:
         self._mount = Mount.from_matrix(mount_from_dict(mount, "option mount")) if isinstance(mount, Mapping) else mount
         self._rear_axle_x_m, self._rate_hz = rear_axle_x_m, rate_hz
         self._tokens, self._tokenizer_id, self._skip_bad, self._label_topic = tokens, tokenizer_id, skip_bad, label_topic
+        self._advice_topic = advice_topic
         of_world = _world_manifest(self._bags[0].parent)
         self.licence: str = licence or str(of_world.get("licence", ""))
         self.domain: Domain = domain or ("synthetic_world" if of_world else "real")
@@ -203,7 +216,7 @@ class RosbagSource:
         inputs = find_inputs(reader, self._with_image(reader))
         camera, track, commands = self._camera(reader, inputs), OdometryTrack(self._axle(reader)), Commands()
         queue = PictureQueue(track)
-        classes = Classes(reader, self._label_topic)
+        classes, advice = Classes(reader, self._label_topic), Advice(reader, self._advice_topic, inputs.odometry.name)
         info_topic = inputs.camera_info.name if inputs.camera_info is not None and self._yaml is None else ""
         for message in _span(reader, inputs.topics, part):
             if message.topic == inputs.odometry.name:
@@ -216,10 +229,12 @@ class RosbagSource:
                     raise BagError(f"{reader.path}: the camera changes at {message.log_ns}: split the bag there, its pictures need another transform")
             elif inputs.command is not None and message.topic == inputs.command.name:
                 commands.push(reader.decode(message))
-            yield from self._ready(reader, queue.ready(message.log_ns), commands, classes, left)
-        yield from self._ready(reader, queue.rest(), commands, classes, left)
+            yield from self._ready(reader, queue.ready(message.log_ns), commands, classes, advice, left)
+        yield from self._ready(reader, queue.rest(), commands, classes, advice, left)
 
-    def _ready(self, reader: BagReader, outcomes: Iterator[Outcome], commands: Commands, classes: Classes, left: LeftOut) -> Iterator[Frame]:
+    def _ready(
+        self, reader: BagReader, outcomes: Iterator[Outcome], commands: Commands, classes: Classes, advice: Advice, left: LeftOut
+    ) -> Iterator[Frame]:
         for found in outcomes:
             if found.pose is None:
                 left.add(found.why, found.stamp_ns)
@@ -229,7 +244,7 @@ class RosbagSource:
             except InputError as error:
                 left.add(str(error), found.stamp_ns)
                 continue
-            yield found.frame(picture.rgb, commands.at(found.stamp_ns), classes.at(found.stamp_ns))
+            yield found.frame(picture.rgb, commands.at(found.stamp_ns), classes.at(found.stamp_ns), advice.at(found.stamp_ns))
 
     def _token_frames(self, reader: BagReader, part: _Part, left: LeftOut) -> Iterator[Frame]:
         topic = self._recorded_tokens(reader)

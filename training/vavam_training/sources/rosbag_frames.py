@@ -18,7 +18,7 @@ from vavam_ros.core.history.odometry import OdometryConfig, OdometryHistory
 from vavam_ros.replay import messages
 from vavam_ros.replay.inputs import BagInputs
 from vavam_ros.replay.playback import header_stamp_ns
-from vavam_training.contracts import NO_COMMAND, Frame
+from vavam_training.contracts import ADVICE_DT_S, ADVICE_STEPS, NO_COMMAND, Frame
 
 WAIT_NS = 2 * NS_PER_S  # of recording, for the odometry to reach a picture's stamp
 COMMAND_HOLDS_NS = 2 * NS_PER_S
@@ -111,6 +111,39 @@ class Classes:
         return data.astype(np.uint8, copy=False)
 
 
+class Advice:
+    """What an adviser would have driven from a picture on, where a topic of it is asked for: paths in the odometry's frame with a time for each pose."""
+
+    def __init__(self, reader: BagReader, topic: str | None, odometry: str) -> None:
+        """Raises BagError where the bag has no such topic. `odometry`: the topic whose frame the paths have to be in."""
+        self._paths: dict[int, BagMessage] = {}
+        self._reader, self._topic, self._frame_id = reader, topic, ""
+        if topic is not None:
+            if topic not in reader.topics or reader.topics[topic].type_name != messages.PATH:
+                raise BagError(f"{reader.path}: no nav_msgs/Path on {topic} with advice; it has {', '.join(sorted(reader.topics))}")
+            self._paths = {header_stamp_ns(m.data): m for m in reader.messages([topic])}
+            self._frame_id = str(reader.decode(next(reader.messages([odometry]))).header.frame_id)
+
+    def at(self, stamp_ns: int) -> F64 | None:
+        """(P, 2) positions at the times of `ADVICE_STEPS` after the picture; None where there is no path for it, or one that ends before.
+
+        Raises BagError for a path in another frame, or with times that do not grow."""
+        message = self._paths.get(stamp_ns)
+        if message is None:
+            return None
+        path = self._reader.decode(message)
+        if path.header.frame_id != self._frame_id:
+            raise BagError(f"{self._reader.path}: advice on {self._topic} in frame {path.header.frame_id!r}, expected {self._frame_id!r}, the odometry's")
+        times = np.array([messages.stamp_ns_of(p) for p in path.poses], np.int64) - stamp_ns
+        wanted = np.round(np.arange(1, ADVICE_STEPS + 1) * ADVICE_DT_S * NS_PER_S).astype(np.int64)
+        if len(times) < 2 or times[0] > wanted[0] or times[-1] < wanted[-1]:
+            return None
+        if (np.diff(times) <= 0).any():
+            raise BagError(f"{self._reader.path}: advice on {self._topic} at {stamp_ns}: its times do not grow")
+        xy = np.array([(p.pose.position.x, p.pose.position.y) for p in path.poses], np.float64)
+        return np.stack([np.interp(wanted, times, xy[:, i]) for i in range(2)], axis=-1)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Outcome:
     """A picture with its pose, or why it has none."""
@@ -120,7 +153,7 @@ class Outcome:
     pose: EgoPose | None
     why: str = ""
 
-    def frame(self, rgb: U8, command: int, classes: U8 | None) -> Frame:
+    def frame(self, rgb: U8, command: int, classes: U8 | None, advice_m: F64 | None = None) -> Frame:
         """The frame of a picture that has a pose."""
         assert self.pose is not None
         position, rotation = _parts(self.pose.T_odom_ego)
@@ -132,6 +165,7 @@ class Outcome:
             speed_mps=float(self.pose.linear_mps[0]),
             command=command,
             classes=classes,
+            advice_m=advice_m,
         )
 
 

@@ -16,7 +16,7 @@ from vavam_ros.core.camera import CanonicalCamera, ViewTransform
 from vavam_ros.core.camera.view import to_model_input
 from vavam_ros.core.contracts import U16, CameraError, TokenError
 from vavam_ros.core.tokenizer.vq16 import VQ16
-from vavam_training.contracts import DataError, DriveRef, DriveRows, Frame
+from vavam_training.contracts import ADVICE_STEPS, DataError, DriveRef, DriveRows, Frame
 
 
 class DriveEncoder:
@@ -24,10 +24,21 @@ class DriveEncoder:
 
     Pictures of a calibrated camera are warped to the canonical one; others are resized, and their rows say so in `camera_id`."""
 
-    def __init__(self, tokenizer: VQ16 | None, canonical: CanonicalCamera | None, *, tokenizer_id: str, device: torch.device, batch: int = 32) -> None:
+    def __init__(
+        self,
+        tokenizer: VQ16 | None,
+        canonical: CanonicalCamera | None,
+        *,
+        tokenizer_id: str,
+        device: torch.device,
+        batch: int = 32,
+        advised: bool = False,
+    ) -> None:
+        """`advised`: the frames come with what an adviser would have driven, or with none of it."""
         if batch < 1:
             raise DataError(f"batch: got {batch}, expected at least 1")
         self._tokenizer, self._canonical, self._tokenizer_id, self._device, self._batch = tokenizer, canonical, tokenizer_id, device, batch
+        self._advised = advised
 
     def rows(self, drive: DriveRef, frames: Iterable[Frame], source: str, progress: Callable[[int], object] = lambda n: None) -> DriveRows:
         """All frames of a drive, encoded. Raises DataError, with drive and frame, for what cannot be encoded and for a drive without frames."""
@@ -42,7 +53,8 @@ class DriveEncoder:
             progress(len(group))
         if not kept:
             raise DataError(f"drive {drive.name!r}: no frame of it could be used")
-        return _assemble(drive, source, kept, np.stack(tokens), sorted(cameras)[0] if cameras else self._recorded_camera(drive))
+        camera_id = sorted(cameras)[0] if cameras else self._recorded_camera(drive)
+        return _assemble(drive, source, kept, np.stack(tokens), camera_id, self._advised)
 
     def _check_recorded(self, drive: DriveRef) -> None:
         if drive.tokenizer_id and drive.tokenizer_id != self._tokenizer_id:
@@ -100,12 +112,13 @@ def _grouped(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
 def _without_picture(frame: Frame) -> Frame:
     """What has to be kept of a frame until the drive is whole."""
     return Frame(
-        stamp_ns=frame.stamp_ns, position_m=frame.position_m, rotation_wxyz=frame.rotation_wxyz, speed_mps=frame.speed_mps, command=frame.command
+        stamp_ns=frame.stamp_ns, position_m=frame.position_m, rotation_wxyz=frame.rotation_wxyz, speed_mps=frame.speed_mps, command=frame.command,
+        advice_m=frame.advice_m,
     )  # fmt: skip
 
 
-def _assemble(drive: DriveRef, source: str, frames: list[Frame], tokens: U16, camera_id: str) -> DriveRows:
-    nowhere, unknown = np.full(3, np.nan), np.full(4, np.nan)
+def _assemble(drive: DriveRef, source: str, frames: list[Frame], tokens: U16, camera_id: str, advised: bool) -> DriveRows:
+    nowhere, unknown, none = np.full(3, np.nan), np.full(4, np.nan), np.full((ADVICE_STEPS, 2), np.nan)
     return DriveRows(
         name=drive.name,
         source=source,
@@ -116,4 +129,5 @@ def _assemble(drive: DriveRef, source: str, frames: list[Frame], tokens: U16, ca
         speed_mps=np.array([np.nan if f.speed_mps is None else f.speed_mps for f in frames], np.float32),
         command=np.array([f.command for f in frames], np.int8),
         camera_id=camera_id,
+        advice_m=np.stack([none if f.advice_m is None else f.advice_m for f in frames]).astype(np.float64) if advised else None,
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vavam_ros.core.contracts import F32, F64, NS_PER_S, Command, InputError
-from vavam_training.contracts import I64, NO_COMMAND, DriveRows
+from vavam_training.contracts import ADVICE_DT_S, I64, NO_COMMAND, DriveRows
 
 if TYPE_CHECKING:
     from vavam_training.windows.windows import WindowSpec
@@ -45,17 +45,35 @@ def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:
     """index (M, T) of `window_starts` → positions (M, T, H, 2) float32 and commands (M, T) int64. Positions of a frame are NaN where the vehicle was moved
     meanwhile (`WindowSpec.max_sideways_m`).
 
-    Raises InputError where the rule is `recorded` and a window has a frame without a command."""
+    Of drives with advice the positions are the adviser's, NaN where it gave none; what was driven is not learned.
+
+    Raises InputError where the rule is `recorded` and a window has a frame without a command, and where advice does not reach the waypoints, or commands
+    are to be read off what was driven."""
     stamps = rows.stamp_ns[index]  # (M, T)
     steps_ns = np.round(np.arange(1, spec.horizon + 1) * spec.waypoint_dt_s * NS_PER_S).astype(np.int64)
     inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
     here = rows.position_m[index]
+    if rows.advice_m is not None:
+        return _in_ego(inverse, here, _advised(rows, index, spec)).astype(np.float32), _commands(rows, index, inverse, here, RULES[spec.command_rule])
     positions = _in_ego(inverse, here, _positions_at(rows, stamps[..., None] + steps_ns))
     if spec.max_sideways_m is not None:
         moved = np.concatenate([[0], np.cumsum(sideways_m(rows) > spec.max_sideways_m)])  # how often before each row
         end = np.minimum(np.searchsorted(rows.stamp_ns, stamps + steps_ns[-1]), len(rows.stamp_ns) - 1)
         positions[moved[end] > moved[index]] = np.nan
     return positions.astype(np.float32), _commands(rows, index, inverse, here, RULES[spec.command_rule])
+
+
+def _advised(rows: DriveRows, index: I64, spec: WindowSpec) -> F64:
+    """(M, T, H, 3) positions in world, at the height of the frame."""
+    assert rows.advice_m is not None
+    if spec.waypoint_dt_s != ADVICE_DT_S or spec.horizon > rows.advice_m.shape[1]:
+        got = f"{spec.horizon} waypoints {spec.waypoint_dt_s:g} s apart"
+        raise InputError(f"drive {rows.name!r}: got {got}, but advice is kept at {rows.advice_m.shape[1]} times {ADVICE_DT_S:g} s apart")
+    if not RULES[spec.command_rule].recorded:
+        raise InputError(f"drive {rows.name!r}: got command rule {spec.command_rule}, expected recorded: what was driven is not what was advised")
+    xy = rows.advice_m[index][:, :, : spec.horizon]
+    height = np.broadcast_to(rows.position_m[index][:, :, None, 2:], (*xy.shape[:3], 1))
+    return np.concatenate([xy, height], axis=-1)
 
 
 def _commands(rows: DriveRows, index: I64, inverse: F64, here: F64, rule: Rule) -> I64:

@@ -85,7 +85,8 @@ def find_windows(rows: DriveRows, spec: WindowSpec) -> Windows:
     index = _nearest(stamps, targets)
     tolerance_ns = round(spec.tolerance_s * NS_PER_S)
     reasons = np.full(n, "", dtype=object)
-    last_needed = targets[:, -1] + round(spec.future_s * NS_PER_S)
+    future_s = 0.0 if rows.advice_m is not None else spec.future_s  # what an adviser would have driven is there with the frame
+    last_needed = targets[:, -1] + round(future_s * NS_PER_S)
     reasons[last_needed > stamps[-1] + tolerance_ns] = "the drive ends before the window does"
     off = (np.abs(stamps[index] - targets) > tolerance_ns).any(axis=1)
     reasons[(reasons == "") & off] = "a frame is missing on the grid"

@@ -10,6 +10,7 @@ from vavam_ros.core.planning.command import RULES
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
 from vavam_world.drivers.loop import COMMAND_RULE
+from vavam_world.record.bag import ADVICE_TOPIC
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
 from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
@@ -60,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "so that there is learning from where the model itself gets to",
     )
     parser.add_argument(
+        "--advised",
+        type=Path,
+        metavar="MODEL",
+        help="model directory: it drives all the way, and what the expert would do is recorded at each of its pictures, to be learned instead "
+        f"of what was driven ({ADVICE_TOPIC}, with `vavam-train data import --option advice_topic={ADVICE_TOPIC}`); drives that end badly are kept, too",
+    )
+    parser.add_argument(
         "--exclude",
         nargs="*",
         default=sorted(HELD_OUT),
@@ -89,6 +97,7 @@ def run(args: argparse.Namespace) -> int:
         intruder_kinds=tuple(args.intruder_kinds),
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
         lead_in=args.lead_in,
+        advised=args.advised,
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"

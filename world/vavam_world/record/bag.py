@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from vavam_ros.bags import BagWriter
 from vavam_ros.core.camera import Mount
-from vavam_ros.core.contracts import OdometrySample, PoseQuality
+from vavam_ros.core.contracts import DensePath, OdometrySample, PoseQuality
 from vavam_ros.core.geometry import planar_T
 from vavam_ros.core.planning.command import CommandSource
 from vavam_ros.replay import messages
@@ -26,6 +27,7 @@ LABEL_TOPIC = f"{PREFIX}/semantic_front/image/compressed"
 ODOMETRY_TOPIC = f"{PREFIX}/odometry"
 ROUTE_TOPIC = f"{PREFIX}/waypoints"
 COMMAND_TOPIC = "/vavam/command"
+ADVICE_TOPIC = "/world/expert/path"
 JPEG_QUALITY = 90
 
 
@@ -66,11 +68,13 @@ def write_drive(
     labels: bool = False,
     image_every_ticks: int = IMAGE_EVERY_TICKS,
     command_rule: str = COMMAND_RULE,
+    advice: Mapping[int, DensePath] | None = None,
 ) -> int:
     """Write a drive; the bag appears under its name only when it is complete, and replaces one of that name. Returns the number of pictures.
 
     Odometry at every tick; at image ticks (by default at 10 Hz) the picture as JPEG with its CameraInfo, the driving command by `command_rule` (of
-    core.planning.command, from the route), and with `labels` the semantic classes as PNG. Route and mount are latched."""
+    core.planning.command, from the route), and with `labels` the semantic classes as PNG. Route and mount are latched.
+    `advice`: by stamp, what somebody else would have driven; of the image ticks it is written too, the rear axle's way as nav_msgs/Path."""
     vehicle = vehicle or Vehicle()
     start_ns = trace.states[0].stamp_ns
     custom = {"scenario": trace.scenario.name, "driver": trace.driver, "camera_id": camera.name, "rear_axle_x_m": f"{-vehicle.actor_origin_x_m:g}"}
@@ -84,6 +88,8 @@ def write_drive(
         writer.add_topic(COMMAND_TOPIC, messages.DRIVING_COMMAND)
         writer.add_topic(CAMERA_INFO_TOPIC, messages.CAMERA_INFO)
         writer.add_topic(IMAGE_TOPIC, messages.COMPRESSED_IMAGE)
+        if advice is not None:
+            writer.add_topic(ADVICE_TOPIC, messages.PATH)
         if labels:
             writer.add_topic(LABEL_TOPIC, messages.COMPRESSED_IMAGE)
         for state in trace.states:
@@ -98,6 +104,8 @@ def write_drive(
             data = _encoded(".jpg", eyes.render(state)[camera.name][..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
             writer.write(IMAGE_TOPIC, now, messages.compressed_image(writer, now, CAMERA_FRAME, data, "rgb8; jpeg compressed bgr8"))
             pictures += 1
+            if advice is not None and now in advice:
+                writer.write(ADVICE_TOPIC, now, messages.path(writer, advice[now]))
             if labels:
                 classes = _encoded(".png", eyes.labels(state, camera.name), [cv2.IMWRITE_PNG_COMPRESSION, 3])
                 writer.write(LABEL_TOPIC, now, messages.compressed_image(writer, now, CAMERA_FRAME, classes, "mono8; png compressed "))

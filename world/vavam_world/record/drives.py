@@ -23,6 +23,7 @@ from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_ros.core.planning.command import named_rule
 from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Driver, HasCommandRule, IntruderKind, Scenario, Vehicle
 from vavam_world.drivers import DIRECT, make
+from vavam_world.drivers.advised import Advised
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import COMMAND_RULE, drive
 from vavam_world.record import bag
@@ -30,7 +31,7 @@ from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
 from vavam_world.report.run import close_studio, studio, write_json
 from vavam_world.roads import build_map
-from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS, check_drives, drive_scenario, hand_over, sight_m
+from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS, advised, check_drives, drive_scenario, hand_over, sight_m
 from vavam_world.sim.simulation import Simulation
 from vavam_world.workers import Failure, run_jobs
 
@@ -63,6 +64,7 @@ class RecordConfig:
     intruder_kinds: tuple[IntruderKind, ...] = INTRUDER_KINDS
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
     lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
+    advised: Path | None = None  # a model directory: that model drives, and what the expert would do is recorded at each picture
 
     def __post_init__(self) -> None:
         if self.image_hz not in IMAGE_RATES_HZ:
@@ -72,8 +74,11 @@ class RecordConfig:
         check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders, intruder_kinds=self.intruder_kinds)
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
             raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
-        if self.lead_in is not None:
-            read_card(self.lead_in)  # what cannot be loaded is named before anything is driven
+        if self.lead_in is not None and self.advised is not None:
+            raise ConfigError("recording: got a model that leads in and one that is advised, expected one of the two")
+        for model in (self.lead_in, self.advised):
+            if model is not None:
+                read_card(model)  # what cannot be loaded is named before anything is driven
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
@@ -86,6 +91,7 @@ class RecordConfig:
         content |= {"intruder_kinds": list(self.intruder_kinds)} if self.intruder_kinds != INTRUDER_KINDS else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
+        content |= {"advised": read_card(self.advised).model_id} if self.advised is not None else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
 
 
@@ -102,6 +108,7 @@ class DriveJob:
     command_rule: str = COMMAND_RULE
     sight_m: float = math.inf
     lead_in: Path | None = None
+    advised: Path | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,6 +128,7 @@ class Drive:
     scenario: dict[str, Any] | None
     sight_m: float | None = None  # of the driver; None: no limit
     lead_in_s: float = 0.0  # how long somebody else had driven before the first state in the bag
+    advice: int = 0  # how many pictures have what the expert would have done
 
 
 def record_drive(job: DriveJob) -> Drive:
@@ -128,13 +136,19 @@ def record_drive(job: DriveJob) -> Drive:
     scenario, lead_in_s = job.make_scenario(), 0.0
     if job.lead_in is not None:
         lead_in_s, scenario = hand_over(scenario)
+    if job.advised is not None:
+        scenario = advised(scenario)
     first = round(lead_in_s / TICK_S)
     driver: Driver = make("expert", sight_m=job.sight_m)
     options: dict[str, Any] = {}
     led: HandedOver | None = None
-    if job.lead_in is not None:
-        model = make(DIRECT, model=job.lead_in)
-        driver = led = HandedOver(model, driver, first)
+    asked: Advised | None = None
+    if (directory := job.lead_in or job.advised) is not None:
+        model = make(DIRECT, model=directory)
+        if job.lead_in is not None:
+            driver = led = HandedOver(model, driver, first)
+        else:
+            driver = asked = Advised(model, driver)
         options["renderer"] = studio(build_map(scenario.map), scenario.look, WORLD_CAMERA, job.backend)
         options |= {"command_rule": model.command_rule} if isinstance(model, HasCommandRule) else {}
     driven: list[Simulation] = []
@@ -142,13 +156,14 @@ def record_drive(job: DriveJob) -> Drive:
     if led is not None:
         first, lead_in_s = led.at_tick, round(led.at_tick * TICK_S, 2)
     trace = replace(trace, states=trace.states[first:])
-    usable = trace.finished in USABLE and len(trace.states) > 1
+    usable = (trace.finished in USABLE or (asked is not None and trace.finished != "driver_error")) and len(trace.states) > 1
     pictures, digest, size = 0, "", 0
     if usable:
         sim = driven[0]
         renderer = studio(sim.road_map, scenario.look, WORLD_CAMERA, job.backend)
         every = round(1.0 / (job.image_hz * TICK_S))
         written: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every, "command_rule": job.command_rule}
+        written |= {} if asked is None else {"advice": asked.advice}
         pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **written)
         digest, size = sha256_of(job.path), job.path.stat().st_size
     way = [(s.ego.x_m, s.ego.y_m) for s in trace.states]
@@ -166,6 +181,7 @@ def record_drive(job: DriveJob) -> Drive:
         scenario=scenario.to_dict(),
         sight_m=job.sight_m if math.isfinite(job.sight_m) else None,
         lead_in_s=lead_in_s,
+        advice=0 if asked is None else len(asked.advice),
     )
 
 
@@ -231,7 +247,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
-            options["lead_in"] = config.lead_in
+            options |= {"lead_in": config.lead_in, "advised": config.advised}
             options |= {} if config.sight_m is None else {"sight_m": sight_m(config.seed, index, config.sight_m)}
             yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1

@@ -20,6 +20,7 @@ LONGEST_M: dict[str, float] = {"straight": 560.0, "curves": 480.0, "t_junction":
 INTRUDERS = 0.45  # share of drives on straight and curved roads in which one gets in the way, where nothing else is asked for
 AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has stopped behind a standing vehicle learns nothing more
 INTRUDER_KINDS: tuple[IntruderKind, ...] = get_args(IntruderKind)
+AFTER_ADVISED_S = 5.0  # the same for a drive of somebody who is advised: it is recorded up to the meeting as well
 HAND_OVER_EVERY_S = 0.5
 
 
@@ -100,6 +101,13 @@ def hand_over(scenario: Scenario) -> tuple[float, Scenario]:
     at = max(HAND_OVER_EVERY_S, HAND_OVER_EVERY_S * round(at / HAND_OVER_EVERY_S))
     limit = scenario.time_limit_s if meeting is not None else min(scenario.time_limit_s, at + AFTER_INTRUDER_S)
     return at, replace(scenario, time_limit_s=limit)
+
+
+def advised(scenario: Scenario) -> Scenario:
+    """The drive, ended soon after an intruder would have been met."""
+    if scenario.intruder is None:
+        return scenario
+    return replace(scenario, time_limit_s=min(scenario.time_limit_s, round(scenario.intruder.meet_s_m / scenario.cruise_mps + AFTER_ADVISED_S, 1)))
 
 
 def sight_m(seed: int, index: int, between_m: tuple[float, float]) -> float:
