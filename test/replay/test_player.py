@@ -117,8 +117,8 @@ def test_loop_goes_round_and_ends_on_interrupt(bag: Path, ear: Ear) -> None:
     player = start(bag, rate=20.0, loop=True)
     assert ear.listen(lambda: len(ear.odometry) >= 90)
     player.send_signal(signal.SIGINT)
-    finish(player, ear)
-    assert player.returncode == 0
+    said = finish(player, ear)
+    assert player.returncode == 0, said
     assert ear.odometry[:82] == [T0 + i * NS_PER_S // 20 for i in range(41)] * 2
     back = [b - a for a, b in zip(ear.clock, ear.clock[1:]) if b < a]
     assert back

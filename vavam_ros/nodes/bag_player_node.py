@@ -321,6 +321,10 @@ def main(args: list[str] | None = None) -> int:
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):
         return 0
+    except RuntimeError:  # rclpy's, of a publisher whose context the signal has shut down
+        if rclpy.ok():
+            raise
+        return 0
     finally:
         if node is not None:
             print(node.stats.line(), flush=True)

@@ -134,6 +134,6 @@ def check_rows(rows: DriveRows, grid_hw: tuple[int, int], codebook_size: int, ad
     if rows.command.min() < NO_COMMAND or rows.command.max() > 2:
         raise DataError(f"{who}: commands from {rows.command.min()} to {rows.command.max()}, expected {NO_COMMAND} (unknown) to 2")
     if rows.advice_m is not None:
-        finite = np.isfinite(rows.advice_m).all(axis=(1, 2))
-        if not (finite | np.isnan(rows.advice_m).all(axis=(1, 2))).all():
-            raise DataError(f"{who}: frame {int(np.argmax(~finite))}: advice that is known in part; expected all {advice_steps} positions or none")
+        part = ~np.isfinite(rows.advice_m).all(axis=(1, 2)) & ~np.isnan(rows.advice_m).all(axis=(1, 2))
+        if part.any():
+            raise DataError(f"{who}: frame {int(np.argmax(part))}: advice that is known in part; expected all {advice_steps} positions or none")
