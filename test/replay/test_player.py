@@ -113,6 +113,24 @@ def test_offset_and_duration(bag: Path, ear: Ear) -> None:
     assert ear.quality == ["measured"]  # latched before the offset, and there all the same
 
 
+@pytest.mark.parametrize(("shut_down", "expected"), [(True, 0), (False, 1)])
+def test_only_a_publish_after_the_end_is_forgiven(bag: Path, shut_down: bool, expected: int) -> None:
+    code = f"""
+import sys, rclpy
+from vavam_ros.nodes import bag_player_node as player
+def play(node):
+    publisher = node.create_publisher(player.Clock, "/late", 1)
+    rclpy.shutdown() if {shut_down} else node.destroy_publisher(publisher)
+    publisher.publish(player.Clock())
+player.BagPlayerNode.play = play
+sys.exit(player.main(sys.argv))
+"""
+    command = [sys.executable, "-c", code, "--ros-args", "-p", f"bag:={bag}"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60.0, check=False)
+    assert run.returncode == expected, run.stderr
+    assert ("Traceback" in run.stderr) != shut_down, run.stderr
+
+
 def test_loop_goes_round_and_ends_on_interrupt(bag: Path, ear: Ear) -> None:
     player = start(bag, rate=20.0, loop=True)
     assert ear.listen(lambda: len(ear.odometry) >= 90)

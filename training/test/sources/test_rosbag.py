@@ -183,3 +183,8 @@ def test_advice_in_another_frame_or_on_no_topic_is_an_error(tmp_path: Path, make
         all_frames(path, advice_topic="/advice")
     with pytest.raises(DataError, match="no nav_msgs/Path on /nothing with advice; it has /advice"):
         all_frames(path, advice_topic="/nothing")
+
+
+def test_advice_is_not_taken_with_recorded_tokens(tmp_path: Path, make_bag: Bag) -> None:
+    with pytest.raises(DataError, match="got advice_topic /advice and recorded tokens, expected pictures"):
+        all_frames(make_bag(tmp_path / "bag", advice_frame="map"), advice_topic="/advice", tokens="recorded")

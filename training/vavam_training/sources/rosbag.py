@@ -79,7 +79,8 @@ class RosbagSource:
         """`mount`: T_ego_camera before any other, or its keys as in a camera YAML. `rate_hz`: 0 for every picture. `tokens`: take recorded FrameTokens, or
         the pictures; auto: the former where they are of `tokenizer_id` or there are no pictures.
         `label_topic`: pictures (PNG, one channel) of semantic classes with the same stamps. `advice_topic`: nav_msgs/Path with the stamps of pictures, in the
-        odometry's frame: what an adviser would have driven (its rear axle, each pose with its time). It is learned instead of what was driven.
+        odometry's frame: what an adviser would have driven (its rear axle, each pose with its time). It is learned instead of what was driven, and taken with
+        pictures only.
 
         Raises DataError where there is no bag. A bag that cannot be used is a DataError too, or an entry of `skipped` with `skip_bad`."""
         self.path, self.skipped = path, list[Skipped]()
@@ -88,6 +89,9 @@ class RosbagSource:
         self._yaml = CameraModel.from_yaml(camera_yaml) if camera_yaml is not None else None
         self._mount = Mount.from_matrix(mount_from_dict(mount, "option mount")) if isinstance(mount, Mapping) else mount
         self._rear_axle_x_m, self._rate_hz = rear_axle_x_m, rate_hz
+        if advice_topic is not None and tokens == "recorded":
+            raise DataError(f"{path}: got advice_topic {advice_topic} and recorded tokens, expected pictures: advice has their stamps (--tokens pictures)")
+        tokens = "pictures" if advice_topic is not None else tokens
         self._tokens, self._tokenizer_id, self._skip_bad, self._label_topic = tokens, tokenizer_id, skip_bad, label_topic
         self._advice_topic = advice_topic
         of_world = _world_manifest(self._bags[0].parent)

@@ -22,7 +22,6 @@ class Advised:
         self.first, self.adviser = first, adviser
         self.plan_every_ticks = first.plan_every_ticks
         self.advice: dict[int, DensePath] = {}  # by the stamp of the view
-        self.failed = 0  # how often the first had no plan
 
     @property
     def needs_image(self) -> bool:
@@ -33,7 +32,7 @@ class Advised:
         """Before a new scenario."""
         self.first.reset()
         self.adviser.reset()
-        self.advice, self.failed = {}, 0
+        self.advice = {}
 
     def plan(self, view: View) -> DensePath:
         """The first driver's. Raises WorldError where neither has one."""
@@ -45,5 +44,4 @@ class Advised:
         except WorldError:
             if advice is None:
                 raise
-            self.failed += 1
             return advice

@@ -157,13 +157,15 @@ def record_drive(job: DriveJob) -> Drive:
         first, lead_in_s = led.at_tick, round(led.at_tick * TICK_S, 2)
     trace = replace(trace, states=trace.states[first:])
     usable = (trace.finished in USABLE or (asked is not None and trace.finished != "driver_error")) and len(trace.states) > 1
-    pictures, digest, size = 0, "", 0
+    pictures, answers, digest, size = 0, 0, "", 0
     if usable:
         sim = driven[0]
         renderer = studio(sim.road_map, scenario.look, WORLD_CAMERA, job.backend)
         every = round(1.0 / (job.image_hz * TICK_S))
         written: dict[str, Any] = {"vehicle": sim.vehicle, "labels": job.labels, "image_every_ticks": every, "command_rule": job.command_rule}
-        written |= {} if asked is None else {"advice": asked.advice}
+        if asked is not None:
+            written["advice"] = asked.advice
+            answers = sum(s.tick % every == 0 and s.stamp_ns in asked.advice for s in trace.states)
         pictures = bag.write_drive(job.path, trace, sim.route, WORLD_CAMERA, renderer, **written)
         digest, size = sha256_of(job.path), job.path.stat().st_size
     way = [(s.ego.x_m, s.ego.y_m) for s in trace.states]
@@ -181,7 +183,7 @@ def record_drive(job: DriveJob) -> Drive:
         scenario=scenario.to_dict(),
         sight_m=job.sight_m if math.isfinite(job.sight_m) else None,
         lead_in_s=lead_in_s,
-        advice=0 if asked is None else len(asked.advice),
+        advice=answers,
     )
 
 
@@ -242,8 +244,8 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     index = 0
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
-            shown: dict[str, Any] = {"exclude": config.exclude, "perturb": config.perturb, "intruders": config.intruders}
-            shown["intruder_kinds"] = config.intruder_kinds
+            shown: dict[str, Any] = {"exclude": config.exclude, "perturb": config.perturb}
+            shown |= {"intruders": config.intruders, "intruder_kinds": config.intruder_kinds}
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
