@@ -1,6 +1,6 @@
 """All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md and precision.md.
 
-    python -m bench [--only model|inference|cost|compilers|nodes|precision] [--quick] [--model DIR] [--write]
+    python -m bench [--only model|inference|cost|compilers|nodes|precision] [--quick] [--compile] [--model DIR] [--write]
     python -m bench soak …                                                      half an hour of its own: bench/soak.py, docs/results/soak.md
 
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
@@ -25,6 +25,7 @@ BENCHES = {
 }
 HAVE_QUICK = {"inference", "cost", "precision"}
 HAVE_MODEL = {"precision"}
+HAVE_COMPILE = {"inference"}
 HAVE_WRITE = {"compilers", "cost", "precision"}  # they write themselves
 
 
@@ -49,12 +50,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", choices=sorted(BENCHES))
     parser.add_argument("--quick", action="store_true", help=f"the short form of: {', '.join(sorted(HAVE_QUICK))}")
+    parser.add_argument("--compile", action="store_true", help=f"beside torch.compile as well (minutes): {', '.join(sorted(HAVE_COMPILE))}")
     parser.add_argument("--model", help=f"model directory for: {', '.join(sorted(HAVE_MODEL))} (path from {ROOT}, or absolute)")
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}, and the page of: {', '.join(sorted(HAVE_WRITE))}")
     args = parser.parse_args()
     worst = 0
     for name in [args.only] if args.only else list(BENCHES):
         words = ["--quick"] if args.quick and name in HAVE_QUICK else []
+        words += ["--compile"] if args.compile and name in HAVE_COMPILE else []
         words += ["--model", args.model] if args.model and name in HAVE_MODEL else []
         words += ["--write"] if args.write and name in HAVE_WRITE else []
         status, text = run(BENCHES[name], *words)

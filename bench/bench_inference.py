@@ -1,10 +1,10 @@
 """The fast path against the plain specification and against the strongest simple version, as ratios of one run; random weights.
 
-    python bench/bench_inference.py [--quick] [--sizes small S] [--threads N] [--device cpu] [--compile] [--out bench.json]
+    python bench/bench_inference.py [--quick] [--sizes small S] [--layers N] [--repeats N] [--threads N] [--device cpu] [--compile] [--out bench.json]
 
 *specification*: the model as its description reads, written below: attention under a boolean mask, all of the last layer, a context for each sample, keys
 and values concatenated in each layer and step, conditioning computed in each step. Its samples share nothing, so K of them take K times one; one is timed.
-*simple*: core/model/network.py: one context for all samples, causal attention without a mask. `--compile`: its two networks by torch.compile.
+*simple*: core/model/network.py: one context for all samples, causal attention without a mask. *compiled* (`--compile`): its two networks by torch.compile.
 *fast*: core/model/fast.py. Sides run in turn and all give the same trajectories, which is checked first.
 
 bf16 is timed where the processor has AMX, or on a GPU. Shape letters as in core/model/network.py.
@@ -14,14 +14,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the nodes have it
 
 import torch
 import torch.nn.functional as F
@@ -37,8 +41,8 @@ from vavam_ros.core.model.streaming import Chunk, StreamSchedule, append_flops
 from vavam_ros.core.spec import PRESETS, ModelSpec
 
 SAMPLES = (1, 5, 16)
-AT_ONCE = {"small": 8}  # windows of one batch; else two
 REPEATS = {"small": 5, "S": 3, "B": 1, "L": 1}
+TICKS = {"small": 1000}  # streaming ticks timed one by one; else those of the repeats
 Clock = Callable[[], float]
 
 
@@ -87,6 +91,20 @@ def build(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> VaVAM:
     return model.to(device, dtype)
 
 
+def compiled_model(model: VaVAM) -> VaVAM:
+    """Another model of the same tensors, its two networks by torch.compile."""
+    other = VaVAM(model.spec, device="meta")
+    other.load_state_dict(model.state_dict(), assign=True)
+    other.video.advance = torch.compile(other.video.advance)  # type: ignore[method-assign]
+    other.action.forward = torch.compile(other.action.forward)  # type: ignore[method-assign]
+    return other
+
+
+def with_layers(spec: ModelSpec, layers: int | None) -> ModelSpec:
+    """The same model with so many layers, None = its own."""
+    return spec if layers is None else replace(spec, video=replace(spec.video, layers=layers))
+
+
 def matrix_rate(rows: int, width: int, device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
     """FLOP/s of the largest product of a layer: (rows, d) by (d, 4 d)."""
     a, b = torch.randn(rows, width, device=device).to(dtype), torch.randn(width, 4 * width, device=device).to(dtype)
@@ -118,9 +136,34 @@ def streaming_ticks_s(fast: FastVaVAM, tokens: Tensor, clock: Clock) -> list[flo
     return took
 
 
-def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, compiled: bool, clock: Clock) -> list[tuple[str, float, float]]:
+def jitter(
+    one_turn: Callable[[], list[float]], median_s: float, wanted: int, device: torch.device, dtype: torch.dtype, clock: Clock
+) -> list[tuple[str, float, float]]:
+    """p99 and median of single ticks, and, by turns with them, of matrix products that are all the same and take as long: what the machine alone does."""
+    a, b = (torch.randn(512, 512, device=device).to(dtype) for _ in range(2))
+    each_s = medians_s({"mm": lambda: [a @ b for _ in range(100)]}, 3, True, clock)["mm"] / 100
+    count = max(round(median_s / each_s), 1)
+    ticks: list[float] = []
+    products: list[float] = []
+    while len(ticks) < wanted:
+        turn = one_turn()
+        ticks += turn
+        for _ in turn:
+            start = clock()
+            for _ in range(count):
+                a @ b
+            products.append(clock() - start)
+
+    def row(what: str, took: list[float]) -> tuple[str, float, float]:
+        return what, sorted(took)[math.ceil(0.99 * len(took)) - 1], statistics.median(took)
+
+    return [row(f"streaming: p99 / median of {len(ticks)} ticks", ticks), row("  the same of equal matrix products in between", products)]
+
+
+def bench(
+    spec: ModelSpec, device: torch.device, dtype: torch.dtype, repeats: int, ticks_wanted: int, compiled: bool, clock: Clock
+) -> list[tuple[str, float, float]]:
     """(what, a, b) of every ratio a / b."""
-    spec = PRESETS[size]
     model = build(spec, device, dtype)
     g, v, a = torch.Generator("cpu").manual_seed(1), spec.video, spec.action
     host = torch.randint(v.vocabulary, (1, v.frames, v.grid_h, v.grid_w), generator=g)
@@ -137,24 +180,27 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
     for name, other in (("simple", model.sample(kept["simple"], noise_d[:1], command_d[:1])), ("fast", fast.sample(kept["fast"], noise[:1], command[:1]))):
         error = float((other - one).abs().max() / one.abs().max())
         if error > (1e-4 if dtype == torch.float32 else 5e-2):
-            raise SystemExit(f"{size}: {name} differs from the specification by {error:.1e} of the largest value; nothing was timed")
+            raise SystemExit(f"{spec.name}: {name} differs from the specification by {error:.1e} of the largest value; nothing was timed")
+    simple: dict[str, VaVAM] = {"simple": model}
     if compiled:
-        model.video.advance = torch.compile(model.video.advance)  # type: ignore[method-assign]
-        model.action.forward = torch.compile(model.action.forward)  # type: ignore[method-assign]
-        model.sample(model.context(tokens), noise_d[:1], command_d[:1])
+        simple["compiled"] = compiled_model(model)
+        contexts["compiled"] = partial(simple["compiled"].context, tokens)
+        for k in SAMPLES:  # a shape each
+            simple["compiled"].sample(contexts["compiled"](), noise_d[:k], command_d[:k])
     context = medians_s(contexts, repeats, True, clock)  # the first pass of each touches its memory
-    rows = [("context: specification / fast", context["specification"], context["fast"]), ("context: simple / fast", context["simple"], context["fast"])]
+    rows = [(f"context: {name} / fast", context[name], context["fast"]) for name in ("specification", *simple)]
     for k in SAMPLES:
         sides: dict[str, Callable[[], object]] = {
             "specification": partial(plain.sample, kept["specification"], noise_d[:1], command_d[:1]),
-            "simple": partial(model.sample, kept["simple"], noise_d[:k], command_d[:k]),
+            **{name: partial(m.sample, kept["simple"], noise_d[:k], command_d[:k]) for name, m in simple.items()},
             "fast": partial(fast.sample, kept["fast"], noise[:k], command[:k]),
         }
         denoise = medians_s(sides, 2 * repeats + 1, True, clock)
         plan = {name: context[name] + denoise[name] for name in sides}
-        rows.append((f"denoise K={k}: simple / fast", denoise["simple"], denoise["fast"]))
         rows.append((f"plan K={k}: specification (K times one) / fast", k * plan["specification"], plan["fast"]))
-        rows.append((f"plan K={k}: simple / fast", plan["simple"], plan["fast"]))
+        for name in simple:
+            rows.append((f"denoise K={k}: {name} / fast", denoise[name], denoise["fast"]))
+            rows.append((f"plan K={k}: {name} / fast", plan[name], plan["fast"]))
     ticks, exact = [], []
     for _ in range(repeats):
         ticks.append(streaming_ticks_s(fast, host, clock))
@@ -162,10 +208,12 @@ def bench(size: str, device: torch.device, dtype: torch.dtype, repeats: int, com
     turn = [statistics.median(t) for t in zip(*ticks, strict=True)]
     rows.append(("streaming: exact context / median tick", statistics.median(exact), statistics.median(turn)))
     rows.append(("streaming: worst / median tick", max(turn), statistics.median(turn)))
+    if ticks_wanted:
+        rows += jitter(partial(streaming_ticks_s, fast, host, clock), statistics.median(turn), ticks_wanted, device, dtype, clock)
     n = v.frames * v.tokens_per_frame
     rate = matrix_rate(n, v.width, device, dtype, clock)
     rows.append(("context, TFLOP/s: fast / one large matrix product", append_flops(v, 0, n) / context["fast"] / 1e12, rate / 1e12))
-    at_once = AT_ONCE.get(size, 2)
+    at_once = 8 if v.width < 512 else 2
     many = torch.randint(v.vocabulary, (at_once, v.frames, v.grid_h, v.grid_w), generator=g)
     took = medians_s({"many": partial(fast.context, many)}, repeats, True, clock)["many"]
     rows.append((f"{at_once} contexts at once, TFLOP/s: fast / one large product", at_once * append_flops(v, 0, n) / took / 1e12, rate / 1e12))
@@ -184,9 +232,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the small model only, one repeat")
     parser.add_argument("--sizes", nargs="+", default=["small", "S"], choices=sorted(PRESETS))
+    parser.add_argument("--layers", type=int, help="so many of the size's layers, which are all alike: a shorter run that can be repeated more often")
+    parser.add_argument("--repeats", type=int, help=f"default: {', '.join(f'{n} of {size}' for size, n in REPEATS.items())}")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--compile", action="store_true", help="torch.compile for the simple version (minutes, once)")
+    parser.add_argument("--compile", action="store_true", help="the simple version by torch.compile as well (minutes, once)")
     parser.add_argument("--clock", choices=["wall", "cpu"], default="wall", help="cpu: with one thread, blind to what else runs")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     args = parser.parse_args()
@@ -199,17 +249,18 @@ def main() -> int:
         return time.process_time() if args.clock == "cpu" else time.perf_counter()
 
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} threads"
-    print(f"random weights, {device}, {name}, clock {args.clock}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}, compiled: {args.compile}")
+    print(f"random weights, {device}, {name}, clock {args.clock}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
     found = []
     for size in ["small"] if args.quick else args.sizes:
         for dtype in [torch.float32, *([torch.bfloat16] if has_fast_bf16(device) else [])]:
-            repeats = 1 if args.quick else REPEATS[size]
-            title = f"{size}, {str(dtype).removeprefix('torch.')}"
+            repeats = 1 if args.quick else args.repeats or REPEATS[size]
+            spec = with_layers(PRESETS[size], args.layers)
+            title = f"{size}, {str(dtype).removeprefix('torch.')}{f', {args.layers} layers' if args.layers else ''}"
             print(f"{title + f', repeats {repeats}':52} {'a':>10} {'b':>10} {'a / b':>8}", flush=True)
-            for what, a, b in bench(size, device, dtype, repeats, args.compile, clock):
+            for what, a, b in bench(spec, device, dtype, repeats, 0 if args.quick else TICKS.get(size, 0), args.compile, clock):
                 unit = 1.0 if "FLOP" in what else 1e3
                 print(f"  {what:50} {a * unit:10.2f} {b * unit:10.2f} {a / b:8.3f}", flush=True)
-                found.append({"size": size, "dtype": str(dtype), "what": what, "a": a, "b": b})
+                found.append({"size": size, "layers": spec.video.layers, "dtype": str(dtype), "what": what, "a": a, "b": b})
     print("a and b in milliseconds unless named otherwise")
     if args.out:
         args.out.parent.mkdir(parents=True, exist_ok=True)

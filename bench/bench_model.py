@@ -71,10 +71,10 @@ def sample(model: VaVAM, context: Context, samples: int, steps: int | None = Non
 
 
 def medians_s(sides: dict[str, Callable[[], object]], repeats: int, warm_up: bool, clock: Callable[[], float]) -> dict[str, float]:
-    """Median seconds of each side, run in turn."""
+    """Median seconds of each side, run in turn, every other round backwards."""
     times: dict[str, list[float]] = {name: [] for name in sides}
     for i in range(repeats + warm_up):
-        for name, run in sides.items():
+        for name, run in sorted(sides.items(), reverse=True) if i % 2 else sorted(sides.items()):
             start = clock()
             run()
             if i >= warm_up:

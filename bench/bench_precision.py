@@ -29,7 +29,7 @@ from bench.page import ROOT, machine, renew
 from bench.precision import jpeg, model, tokenizer
 from bench.precision.shared import Drive, Row, Setting, data_folder, installed, open_drive
 from vavam_ros.core.artifact import LoadedArtifact, load_artifact
-from vavam_ros.core.spec import SMALL, VAVAM_S
+from vavam_ros.core.spec import PRESETS, SMALL
 from vavam_ros.core.tokenizer import VQ16_RELEASED, VQ16_SMALL
 
 PAGE = ROOT / "docs" / "results" / "precision.md"
@@ -48,7 +48,7 @@ def measure(part: str, drive: Drive, artifact: LoadedArtifact | None, setting: S
     if part == "tokenizer":
         return tokenizer.measure(drive, sizes, artifact, setting, windows=windows, pictures=pictures)
     if part == "model":
-        return model.measure(drive, SMALL if args.quick else VAVAM_S, artifact, setting, windows=windows, paths=args.paths)
+        return model.measure(drive, SMALL if args.quick else PRESETS[args.size], artifact, setting, windows=windows, paths=args.paths)
     used = tokenizer.random_tokenizer(sizes) if artifact is None else artifact.tokenizer
     return jpeg.measure(drive, used, setting, pictures=pictures)
 
@@ -67,6 +67,7 @@ def main(words: list[str] | None = None, page: Path = PAGE) -> int:
     parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="PART", help=", ".join(TABLES))
     parser.add_argument("--model", type=Path, help="model directory with a tokenizer and a driving model")
     parser.add_argument("--quick", action="store_true", help="small sizes in place of the released ones, one window, two pictures, one repeat")
+    parser.add_argument("--size", choices=sorted(PRESETS), default="S", help="of the driving model with random weights (default %(default)s)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--windows", type=int, default=4, help="windows of the model's own context, spread over the drive (default %(default)s)")
     parser.add_argument("--pictures", type=int, default=4, help="for the released tokenizer and for the decoders (default %(default)s)")
@@ -80,7 +81,7 @@ def main(words: list[str] | None = None, page: Path = PAGE) -> int:
     drive = open_drive(data_folder())
     artifact = None if args.model is None else load_artifact(args.model, device="cpu")
     for part in args.only:
-        whose = "random weights only" if artifact is None else f"model {artifact.card.model_id[:12]} ({artifact.card.spec.name})"
+        whose = "random weights only" if artifact is None else f"model {artifact.card.model_id}"
         load = f"load {os.getloadavg()[0]:.1f}"
         rows = measure(part, drive, artifact, setting, args)
         heading = f"{part}: cpu, {args.threads} threads, clock {args.clock}, repeats {setting.repeats}, {load}, {installed(*PACKAGES[part])}"

@@ -128,7 +128,7 @@ def measure(drive: Drive, random: ModelSpec, artifact: LoadedArtifact | None, se
         seen = [as_input(rgb, artifact.card.tokenizer) for w in drive.windows(windows, spec.video.frames, spec.frame_dt_s) for rgb in w]
         with torch.no_grad():
             codes = rearrange(encoded(artifact.tokenizer, seen), "(w t) i j -> w t i j", w=windows)
-        name = f"{spec.name} {artifact.card.model_id[:12]}" + ("" if artifact.card.trained else ", random")
+        name = artifact.card.model_id + ("" if artifact.card.trained else ", random")
         rows += compare(name, artifact.model, codes, straight_on(artifact), setting, paths)
     return rows
 

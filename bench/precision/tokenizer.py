@@ -103,7 +103,7 @@ def measure(drive: Drive, sizes: TokenizerSpec, artifact: LoadedArtifact | None,
     if artifact is not None:
         spec = artifact.card.spec
         seen = [rgb for window in drive.windows(windows, spec.video.frames, spec.frame_dt_s) for rgb in window]
-        name = f"{spec.name} {artifact.card.model_id[:12]}" + ("" if artifact.card.trained else ", random")
+        name = artifact.card.model_id + ("" if artifact.card.trained else ", random")
         rows += compare(name, artifact.tokenizer, seen, setting, planner_of(artifact, windows))
     return rows
 
