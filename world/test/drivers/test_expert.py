@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
-from vavam_world.contracts import F64, WORLD_CAMERA, Intruder, MapSpec, Perturbation, RouteSpec, Scenario, Trace, TrafficSpec, View, WorldError
+from vavam_world.contracts import (
+    F64,
+    WORLD_CAMERA,
+    ActorState,
+    Intruder,
+    MapSpec,
+    Perturbation,
+    RouteSpec,
+    Scenario,
+    Trace,
+    TrafficSpec,
+    Vehicle,
+    View,
+    WorldError,
+)
 from vavam_world.drivers import NAMES, make
+from vavam_world.drivers.evasion import LOOK_T_S, Evader, Motion, Start, Surroundings
 from vavam_world.drivers.expert import Expert
 from vavam_world.drivers.frenet import RouteFrame, quintic, quintic_at
 from vavam_world.drivers.longitudinal import Lead, Manners, SpeedProfile, roll_out
 from vavam_world.drivers.loop import drive
+from vavam_world.drivers.obstacles import Hindrances, hindrances
+from vavam_world.drivers.prediction import Predicted, Predictor
 from vavam_world.roads import build_map, plan_route
 from vavam_world.sim.simulation import Simulation
 
@@ -35,7 +55,7 @@ def scenario(**changes: object) -> Scenario:
 
 def intruded(kind: str, *, speed_mps: float = 0.0, road: str = "straight", **changes: object) -> Scenario:
     intruder = Intruder(kind=kind, meet_s_m=55.0, speed_mps=speed_mps, **changes)  # type: ignore[arg-type]
-    return scenario(map=MapSpec(kind=road, seed=3), intruder=intruder, stop_at_end=False, time_limit_s=14.0)  # type: ignore[arg-type]
+    return scenario(map=MapSpec(kind=road, seed=3), intruder=intruder, stop_at_end=False, time_limit_s=20.0)  # type: ignore[arg-type]
 
 
 def lateral(trace: Trace) -> F64:
@@ -174,8 +194,94 @@ def test_avoids_what_doing_nothing_hits(make_it: object) -> None:
 def test_steers_around_one_who_comes_head_on() -> None:
     trace = drive(intruded("frontal", speed_mps=6.0), make("expert"))
     assert trace.finished == "route"
-    assert np.abs(lateral(trace)).max() > 1.5
+    assert lateral(trace).max() > 1.5  # to the left, as round one who stands
+    assert min(s.ego.speed_mps for s in trace.states) < 7.0  # slowly there is more time
     assert np.abs(lateral(trace))[-10:].max() < 0.4
+
+
+def test_passes_one_who_stands_in_the_lane_and_waits_for_nothing() -> None:
+    trace = drive(intruded("stationary"), make("expert"))
+    assert trace.finished == "route"
+    assert trace.collisions == ()
+    aside = lateral(trace)
+    assert aside.max() > 1.5  # to the left: to the right of the one lane there is no room
+    assert aside.min() > -0.4
+    assert np.abs(aside)[-10:].max() < 0.4
+    assert min(s.ego.speed_mps for s in trace.states) > 3.0
+
+
+def test_who_stands_without_brake_lights_is_passed_from_near() -> None:
+    assert standing_ahead(car(25.0)).standing == (0,)
+    assert standing_ahead(car(60.0)).standing == ()  # later
+    assert len(standing_ahead(car(25.0)).leads) == 1  # and where there is no room, stopped behind
+
+
+@pytest.mark.parametrize(
+    ("others", "stops_m"),
+    [
+        ([{"ahead_m": 25.0, "braking": True}], []),
+        ([{"ahead_m": 25.0}, {"ahead_m": 32.0, "braking": True}], []),
+        ([{"ahead_m": 25.0}, {"ahead_m": 12.0, "speed_mps": 3.0}], []),
+        ([{"ahead_m": 25.0}, {"ahead_m": 80.0, "d_m": 3.5, "speed_mps": 9.0, "turned": True}], []),
+        ([{"ahead_m": 25.0}], [58.0]),
+    ],
+    ids=["it waits", "somebody waits before it", "somebody drives behind it", "somebody comes the other way", "a stop just beyond"],
+)
+def test_nobody_is_passed_out_of_turn(others: list[dict[str, Any]], stops_m: list[float]) -> None:
+    cars = [car(**o) for o in others]
+    assert standing_ahead(*cars, stops_m=stops_m).standing == ()
+    if len(cars) > 1:
+        assert standing_ahead(cars[0]).standing == (0,)
+
+
+def test_who_passes_already_goes_on() -> None:
+    cars = car(25.0), car(80.0, d_m=3.5, speed_mps=9.0, turned=True)
+    assert standing_ahead(*cars, offset_m=2.0).standing == (0,)
+
+
+@pytest.mark.parametrize(("half_road_m", "passes"), [(6.0, True), (1.8, False)])
+def test_stops_behind_one_who_cannot_be_passed(half_road_m: float, passes: bool) -> None:
+    frame = straight_frame()
+    predicted = seen(frame, [car(25.0)])
+    road = Surroundings(frame, lambda xy: np.abs(frame.project_all(xy, -40.0, 240.0)[1]) < half_road_m)
+    start = Start(s_m=20.0, d_m=0.0, slope=0.0, bend=0.0, speed_mps=8.0, accel_mps2=0.0)
+    stopping = Motion(offset_m=0.0, length_m=20.0, accel_mps2=None)
+    way_m = 20.0 + np.minimum(8.0 * LOOK_T_S - 0.5 * 1.9 * LOOK_T_S**2, 16.8)
+    chosen = Evader(frame, road, Vehicle()).choose(start, stopping, way_m, predicted, [0])
+    assert (chosen != stopping) is passes
+    assert (abs(chosen.offset_m) > 2.0) is passes
+
+
+def car(ahead_m: float, *, d_m: float = 0.0, speed_mps: float = 0.0, braking: bool = False, turned: bool = False) -> ActorState:
+    """So far ahead of a place 20 m along the route, in a lane of its own numbering."""
+    x, y, yaw = (float(v[0]) for v in straight_frame().place(np.array([20.0 + ahead_m]), np.array([d_m])))
+    size = {"length_m": 4.4, "width_m": 1.8, "height_m": 1.5}
+    yaw += math.pi if turned else 0.0
+    return ActorState(id=int(ahead_m), kind="car", x_m=x, y_m=y, yaw_rad=yaw, speed_mps=speed_mps, variant=0, braking=braking, lane_id=7, **size)
+
+
+def standing_ahead(*cars: ActorState, stops_m: Sequence[float] = (), offset_m: float = 0.0) -> Hindrances:
+    """What they mean to an ego at 20 m with 8 m/s."""
+    frame = straight_frame()
+    free = roll_out(SpeedProfile(frame, 8.0, MANNERS), MANNERS, 20.0, 8.0, 0.0, steps=50)
+    return hindrances(seen(frame, cars), free, lambda s: np.where(s < 21.0, offset_m, 0.0), Vehicle(), lambda xy: np.ones(len(xy), dtype=bool), stops_m)
+
+
+def seen(frame: RouteFrame, cars: Sequence[ActorState]) -> Predicted:
+    """Rolled forward from 20 m."""
+    x, y, _ = (float(v[0]) for v in frame.place(np.array([20.0]), np.array([0.0])))
+    return Predictor({}, ()).predict(cars, frame, (x, y), 20.0)
+
+
+def test_passes_among_traffic_and_queues_behind_those_who_queue() -> None:
+    met = replace(intruded("stationary"), time_limit_s=30.0)
+    few, many = (drive(replace(met, traffic=TrafficSpec(vehicles=n, parked=0.0, seed=5)), make("expert")) for n in (4, 10))
+    assert few.collisions == many.collisions == ()
+    assert few.finished == "route"
+    stuck = many.states[-1]  # somebody of the traffic stands behind the intruder, with brake lights on
+    assert any(a.id >= 100 and a.braking and math.hypot(a.x_m - stuck.ego.x_m, a.y_m - stuck.ego.y_m) < 12.0 for a in stuck.actors)
+    assert stuck.ego.speed_mps == 0.0
+    assert abs(lateral(many)[-1]) < 0.3
 
 
 def test_turns_at_a_junction_among_traffic() -> None:
@@ -185,13 +291,13 @@ def test_turns_at_a_junction_among_traffic() -> None:
     assert trace.collisions == ()
 
 
-def test_a_short_sight_brakes_late_and_hard() -> None:
+def test_a_short_sight_goes_round_late_and_in_haste() -> None:
     met = intruded("stationary")
-    everybody, short = (drive(met, Expert(sight_m=m)) for m in (math.inf, 25.0))
-    braking = [min(s.ego.accel_mps2 for s in t.states) for t in (everybody, short)]
-    assert braking[1] < braking[0] - 0.5
-    first = [next(s.tick for s in t.states if s.ego.speed_mps < 7.0) for t in (everybody, short)]
-    assert first[1] > first[0] + 10
+    everybody, short = (drive(met, Expert(sight_m=m)) for m in (math.inf, 18.0))
+    first = [next(s.tick for s, d in zip(t.states, lateral(t), strict=True) if d > 0.2) for t in (everybody, short)]
+    assert first[1] > first[0] + 20
+    sideways = [max(abs(s.ego.speed_mps * s.ego.yaw_rate_radps) for s in t.states) for t in (everybody, short)]
+    assert sideways[1] > sideways[0] + 0.5
     assert not short.collisions
     unseen = drive(met, Expert(sight_m=1.0))
     assert unseen.finished == "collision"

@@ -24,7 +24,9 @@ TIMES = 21  # looked ahead: 4 s
 LOOK_T_S = T_S[:TIMES]
 OFFSETS_M = np.array([0.0, 0.7, -0.7, 1.4, -1.4, 2.1, -2.1, 2.8, -2.8, 3.6, -3.6, 4.4, -4.4])  # of the lane centre
 SHIFT_S = np.array([1.1, 1.7, 2.5])  # how long the way to the offset takes
-ACCELS_MPS2 = np.array([0.0, 1.8, -2.0, -4.5, -7.5])
+ACCELS_MPS2 = np.array([0.0, 1.8, -1.0, -2.0, -4.5, -7.5])
+PASSING_MPS = 5.0  # speed wished for beside somebody who is in the way
+SLOWING_S, SLOWING_MPS2 = 2.0, 2.0  # how soon it is wished for, and how hard it is braked for
 MAX_LATERAL_MPS2 = 6.5
 CLEARANCE_M = 0.5  # wished for beside others
 THIN_M = 1.5  # houses and fences stand well away from the road; poles, trees and signs do not
@@ -110,20 +112,32 @@ class Evader:
         which = np.argmin(gaps, axis=1)
         return gaps.min(axis=1), rows[which]
 
-    def choose(self, start: Start, nominal: Motion, nominal_s_m: F64, predicted: Predicted, oncoming: Sequence[int] = ()) -> Motion:
-        """The cheapest motion. `nominal_s_m` (T,): arc lengths over `LOOK_T_S` of the ordinary plan, candidate 0's. `oncoming`: rows of those
-        who come head-on, in whose way no motion should end, even at a stand."""
+    def choose(self, start: Start, nominal: Motion, nominal_s_m: F64, predicted: Predicted, blocked: Sequence[int] = ()) -> Motion:
+        """The cheapest motion. `nominal_s_m` (T,): arc lengths over `LOOK_T_S` of the ordinary plan, candidate 0's. `blocked`: rows of those
+        who come head-on or stand in the lane, in whose way no motion should end, even at a stand."""
         motions, s = self._candidates(start, nominal, nominal_s_m)
         target = np.array([m.offset_m for m in motions])
         length = np.array([m.length_m for m in motions])
         d, slope, bend = quintic_at(quintic(np.float64(start.d_m), np.float64(start.slope), np.float64(start.bend), target, length), s - start.s_m, length)
         speed = np.gradient(s, LOOK_T_S, axis=1)
         gap, which = self.clearance(s, d, slope, predicted)
-        cost = self._cost(motions, s, d, bend, speed, gap, which, predicted)
-        for row in oncoming:
+        cost = self._cost(motions, self._wish(start, predicted, blocked), s, d, bend, speed, gap, which, predicted)
+        for row in blocked:
             cost += self._still_ahead(s[:, -1], d[:, -1], predicted, row)
         self.last = motions[int(np.argmin(cost))]
         return self.last
+
+    @staticmethod
+    def _wish(start: Start, predicted: Predicted, blocked: Sequence[int]) -> tuple[float, float]:
+        """(m/s², price): the acceleration that costs nothing, and what each m/s² less costs.
+
+        Gentle braking down to `PASSING_MPS` where one of `blocked` would be met within the look-ahead: who is slow has more time for the way. From below
+        back to that speed where one of them stands: a stop beside the way would be a stop for ever."""
+        t = TIMES - 1
+        stands = any(predicted.actors[row].speed_mps == 0.0 for row in blocked)
+        met = any(predicted.s_m[row, t] < start.s_m + start.speed_mps * LOOK_T_S[t] for row in blocked)
+        wish = float(np.clip((PASSING_MPS - start.speed_mps) / SLOWING_S, -SLOWING_MPS2 if met else 0.0, ACCELS_MPS2.max() if stands else 0.0))
+        return wish, 1.0 if stands else 0.4
 
     def _candidates(self, start: Start, nominal: Motion, nominal_s_m: F64) -> tuple[list[Motion], F64]:
         """The ordinary plan, last time's choice, and the grid of offsets, durations and accelerations."""
@@ -143,15 +157,16 @@ class Evader:
                     rows.append(s)
         return motions, np.stack(rows)
 
-    def _cost(self, motions: list[Motion], s: F64, d: F64, bend: F64, speed: F64, gap: F64, which: I64, predicted: Predicted) -> F64:
+    def _cost(self, motions: list[Motion], wish: tuple[float, float], s: F64, d: F64, bend: F64, speed: F64, gap: F64, which: I64, predicted: Predicted) -> F64:
         kappa = bend + np.interp(s, self._frame.s_m, self._frame.curvature_1pm)
         lateral = np.abs(kappa) * speed**2
-        accel = np.array([0.0 if m.accel_mps2 is None else m.accel_mps2 for m in motions])
+        wished_mps2, price = wish
+        accel = np.array([wished_mps2 if m.accel_mps2 is None else m.accel_mps2 for m in motions])
         offset = np.array([m.offset_m for m in motions])
         hit = (gap < 0.0) & (speed > 0.0)
         first = np.argmax(hit, axis=1)
         collides = hit.any(axis=1)
-        cost = 0.4 * np.maximum(-accel, 0.0) + 0.3 * np.maximum(accel, 0.0) + 0.25 * np.abs(offset)
+        cost = price * np.maximum(wished_mps2 - accel, 0.0) + 0.3 * np.maximum(accel - wished_mps2, 0.0) + 0.25 * np.abs(offset)
         cost = cost + 0.3 * np.maximum(lateral - 2.0, 0.0).max(axis=1) + 30.0 * np.maximum(lateral - MAX_LATERAL_MPS2, 0.0).max(axis=1)
         short = np.maximum(CLEARANCE_M - gap, 0.0)
         cost = cost + 12.0 * (short * np.exp(-0.25 * LOOK_T_S)).max(axis=1)

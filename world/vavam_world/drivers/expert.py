@@ -84,20 +84,21 @@ class Expert:
         predicted = scene.predictor.predict(actors, frame, (sim.state.ego.x_m, sim.state.ego.y_m), start.s_m)
         state = start.s_m, start.speed_mps, start.accel_mps2
         rollout = roll_out(scene.profile, manners, *state, stops_m=stops, steps=STEPS)
-        found = hindrances(predicted, rollout, offset_at, sim.vehicle, sim.lanes.on_road)
+        found = hindrances(predicted, rollout, offset_at, sim.vehicle, sim.lanes.on_road, stops)
         predicted.counts[list(found.waiting)] = False
         if found.leads or found.stops_m:
             rollout = roll_out(scene.profile, manners, *state, stops_m=[*stops, *found.stops_m], leads=found.leads, steps=STEPS)
         look = rollout.s_m[: 2 * len(LOOK_T_S) : 2]
         d, slope, _ = quintic_at(curve, look - start.s_m, np.float64(length))
         gap, _ = scene.evader.clearance(look[None], d[None], slope[None], predicted)
-        self.evading = bool(found.oncoming) or bool((gap < CONTACT_M).any())
+        blocked = (*found.oncoming, *found.standing)
+        self.evading = bool(blocked) or bool((gap < CONTACT_M).any())
         if not self.evading:
             scene.evader.last = None
             self._last = view.stamp_ns, rollout
             return self._path(view, frame, start, Motion(offset_m=0.0, length_m=length, accel_mps2=None), rollout.s_m[:ROWS], rollout.speed_mps[:ROWS])
         self._last = None
-        motion = scene.evader.choose(start, Motion(offset_m=0.0, length_m=length, accel_mps2=None), look, predicted, found.oncoming)
+        motion = scene.evader.choose(start, Motion(offset_m=0.0, length_m=length, accel_mps2=None), look, predicted, blocked)
         if motion.accel_mps2 is None:
             return self._path(view, frame, start, motion, rollout.s_m[:ROWS], rollout.speed_mps[:ROWS])
         s = start.s_m + distance(start, motion.accel_mps2, ROW_T_S)

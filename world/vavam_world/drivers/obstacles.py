@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,23 +20,34 @@ ALONG = 0.5  # cosine of the heading against the route from which on a vehicle c
 CROSSING_MARGIN_S = 0.8  # between the ego's leaving a place and another's coming, and the reverse
 STANDING_GAP_M = 2.5  # to somebody on foot
 COURTESY_MPS2 = 1.9  # braking for somebody who may step on the road
+PASS_S = 4.0  # who is further away than that needs no way round yet
+PASS_LEAST_M = 8.0  # the same for an ego that hardly moves
+PASSED_M = 20.0  # beyond the place where one would stop behind somebody who is passed, until one is back in the lane
+PASSING_LEAST_MPS = 4.0  # how fast one passes, where it is reckoned whether there is time for it
+UNDER_WAY_M = 1.0  # beside the lane centre: passing has begun, and is ended
+OTHER_WAY_M = 5.0  # of the lane centre: who comes the other way further to the side does not mind
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hindrances:
-    """Leads and stops, as places of the rear axle, and rows: of those who come head-on, of pedestrians who will wait at the kerb."""
+    """Leads and stops, as places of the rear axle, and rows: of those who come head-on, of vehicles that stand in the way and wait for nothing (to be
+    passed where there is room, stopped behind where there is none), of pedestrians who will wait at the kerb."""
 
     leads: tuple[Lead, ...]
     stops_m: tuple[float, ...]
     oncoming: tuple[int, ...] = ()
+    standing: tuple[int, ...] = ()
     waiting: tuple[int, ...] = ()
 
 
-def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F64], vehicle: Vehicle, on_road: OnRoad) -> Hindrances:
+def hindrances(
+    predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F64], vehicle: Vehicle, on_road: OnRoad, stops_m: Sequence[float] = ()
+) -> Hindrances:
     """Sort the predicted actors by what the ego, driving `free` along the offsets `offset_at(s)`, has to do about them.
 
     A vehicle in the ego's corridor going its way is followed; so is one that joins it ahead of the ego. One that crosses, or turns off
-    across it, is let through, unless the ego is gone before it comes or comes after it is gone. A pedestrian is stopped for likewise."""
+    across it, is let through, unless the ego is gone before it comes or comes after it is gone. A pedestrian is stopped for likewise.
+    `stops_m`: where the ego has to stop in any case; nobody is passed shortly before such a place, or before somebody who waits."""
     if not predicted.actors:
         return Hindrances(leads=(), stops_m=())
     front = vehicle.length_m - vehicle.rear_overhang_m
@@ -50,6 +61,8 @@ def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F
     leads: list[Lead] = []
     stops: list[float] = []
     oncoming: list[int] = []
+    standing: dict[int, float] = {}  # row → where to stop behind it
+    waited_for: list[float] = list(stops_m)
     waiting: list[int] = []
     for row in np.flatnonzero(inside.any(axis=1)).tolist():
         actor = predicted.actors[row]
@@ -68,6 +81,10 @@ def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F
                     waiting.append(row)
         elif actor.speed_mps <= STANDING_MPS:
             leads.append(Lead(s_m=rear, speed_mps=0.0))
+            if actor.braking or actor.speed_mps > 0.0:  # its brake lights are on: for its turn, or in a queue
+                waited_for.append(rear)
+            elif rear - free.s_m[0] < max(PASS_S * free.speed_mps[0], PASS_LEAST_M):
+                standing[row] = rear
         elif cosine > ALONG and (t_in == 0 or s > _at(free, T_S[t_in]) + 0.5 * front):
             speed = actor.speed_mps * cosine
             leads.append(Lead(s_m=rear - speed * float(T_S[t_in]), speed_mps=speed, from_s=float(T_S[t_in])))
@@ -75,7 +92,25 @@ def hindrances(predicted: Predicted, free: Rollout, offset_at: Callable[[F64], F
             oncoming.append(row)
         elif cosine <= ALONG and (stop := _let_cross(predicted, row, inside[row], along[row], free, front, vehicle, CROSSING_MARGIN_S)) is not None:
             stops.append(stop - 1.5)
-    return Hindrances(leads=tuple(leads), stops_m=tuple(stops), oncoming=tuple(oncoming), waiting=tuple(waiting))
+    waits_at = min([*waited_for, *stops], default=math.inf)
+    follows_at = min((lead.s_m for lead in leads if lead.speed_mps > 0.0), default=math.inf)
+    under_way = abs(float(offset_at(free.s_m[:1])[0])) > UNDER_WAY_M
+    before_m = math.inf if under_way else min(waits_at - PASSED_M, follows_at)
+    passed = [r for r, rear in standing.items() if rear < before_m and (under_way or not _comes_the_other_way(predicted, free, rear))]
+    return Hindrances(leads=tuple(leads), stops_m=tuple(stops), oncoming=tuple(oncoming), standing=tuple(passed), waiting=tuple(waiting))
+
+
+def _comes_the_other_way(predicted: Predicted, free: Rollout, rear_m: float) -> bool:
+    """Whether somebody who keeps to a lane comes along it from ahead before the ego could have passed who stands at `rear_m`."""
+    s, speed = float(free.s_m[0]), max(float(free.speed_mps[0]), PASSING_LEAST_MPS)
+    back_m = rear_m + PASSED_M
+    takes_s = (back_m - s) / speed
+    for row, actor in enumerate(predicted.actors):
+        there = float(predicted.s_m[row, 0])
+        comes = actor.lane_id >= 0 and actor.speed_mps > STANDING_MPS and math.cos(predicted.turn_rad[row, 0]) < -ALONG
+        if comes and abs(predicted.d_m[row, 0]) < OTHER_WAY_M and s < there and there - actor.speed_mps * takes_s < back_m:
+            return True
+    return False
 
 
 def _let_cross(predicted: Predicted, row: int, inside: F64, along: F64, free: Rollout, front: float, vehicle: Vehicle, margin_s: float) -> float | None:
