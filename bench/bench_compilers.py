@@ -16,10 +16,12 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
+
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the nodes have it
 
 import torch
 from torch import Tensor, nn
@@ -29,6 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from bench.bench_inference import build
 from bench.bench_model import medians_s
 from bench.page import ROOT, renew
+from bench.parts import ContextPart, VelocityPart
 from bench.precision.shared import installed
 from vavam_ros.core.model.fast import FastVaVAM
 from vavam_ros.core.model.network import VaVAM
@@ -37,44 +40,6 @@ from vavam_ros.core.spec import PRESETS
 PAGE = ROOT / "docs" / "results" / "performance.md"
 TOLERANCE_M = 1e-3
 Inputs = tuple[Tensor, ...]
-
-
-class _Held:
-    """What the expert asks of a context."""
-
-    def __init__(self, flat: Sequence[Tensor]) -> None:
-        self._flat = flat
-
-    def layer(self, i: int) -> tuple[Tensor, Tensor]:
-        """Keys and values of layer i."""
-        return self._flat[2 * i], self._flat[2 * i + 1]
-
-
-class ContextPart(nn.Module):
-    """tokens (1, T, h, w) → keys and values of each layer in turn, without checks, which a compiler could not see through."""
-
-    def __init__(self, model: VaVAM) -> None:
-        super().__init__()
-        self.video = model.video
-
-    def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
-        """See the class."""
-        context = self.video.empty_context()
-        self.video.advance(context, tokens.flatten(1))
-        return tuple(x for i in range(self.video.spec.layers) for x in context.layer(i))
-
-
-class VelocityPart(nn.Module):
-    """state (1, K, H, 2), time (1, K), command (1, K), keys and values → velocity (1, K, H, 2)."""
-
-    def __init__(self, model: VaVAM) -> None:
-        super().__init__()
-        self.action = model.action
-
-    def forward(self, state: Tensor, time: Tensor, command: Tensor, *kv: Tensor) -> Tensor:
-        """See the class."""
-        velocity: Tensor = self.action(_Held(kv), state, time, command)
-        return velocity
 
 
 Part = Callable[..., Any]

@@ -18,6 +18,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the nodes have it
+
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))

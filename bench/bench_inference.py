@@ -5,7 +5,7 @@
 *specification*: the model as its description reads, written below: attention under a boolean mask, all of the last layer, a context for each sample, keys
 and values concatenated in each layer and step, conditioning computed in each step. Its samples share nothing, so K of them take K times one; one is timed.
 *simple*: core/model/network.py: one context for all samples, causal attention without a mask. *compiled* (`--compile`): its two networks by torch.compile.
-*fast*: core/model/fast.py. Sides run in turn and all give the same trajectories, which is checked first.
+*fast*: core/model/fast.py. Sides run in turn, each round in another order, and all give the same trajectories, which is checked first.
 
 bf16 is timed where the processor has AMX, or on a GPU. Shape letters as in core/model/network.py.
 """
@@ -35,6 +35,7 @@ from torch import Tensor
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.bench_model import medians_s
+from bench.parts import ContextPart, VelocityPart
 from vavam_ros.core.model.fast import FastVaVAM
 from vavam_ros.core.model.network import Block, VaVAM, init_weights, norm
 from vavam_ros.core.model.streaming import Chunk, StreamSchedule, append_flops
@@ -91,13 +92,26 @@ def build(spec: ModelSpec, device: torch.device, dtype: torch.dtype) -> VaVAM:
     return model.to(device, dtype)
 
 
-def compiled_model(model: VaVAM) -> VaVAM:
-    """Another model of the same tensors, its two networks by torch.compile."""
-    other = VaVAM(model.spec, device="meta")
-    other.load_state_dict(model.state_dict(), assign=True)
-    other.video.advance = torch.compile(other.video.advance)  # type: ignore[method-assign]
-    other.action.forward = torch.compile(other.action.forward)  # type: ignore[method-assign]
-    return other
+class Compiled:
+    """*simple* by torch.compile: a graph for the context, and one for an Euler step with each number of samples."""
+
+    def __init__(self, model: VaVAM) -> None:
+        torch.compiler.reset()  # what was compiled before would make shapes of this one variable
+        self._context, self._velocity = (torch.compile(part.eval(), fullgraph=True, dynamic=False) for part in (ContextPart(model), VelocityPart(model)))
+        self._flow = model.spec.flow
+
+    def context(self, tokens: Tensor) -> tuple[Tensor, ...]:
+        """Keys and values of each layer in turn."""
+        kept: tuple[Tensor, ...] = self._context(tokens)
+        return kept
+
+    def sample(self, context: tuple[Tensor, ...], noise: Tensor, command: Tensor) -> Tensor:
+        """noise (K, H, 2) → metres."""
+        x, commands = noise[None], command[None]
+        for i in range(self._flow.steps):
+            time = torch.full(commands.shape, i / self._flow.steps, device=x.device)
+            x = x + self._velocity(x, time, commands, *context) / self._flow.steps
+        return x[0] * self._flow.action_scale_m
 
 
 def with_layers(spec: ModelSpec, layers: int | None) -> ModelSpec:
@@ -136,13 +150,11 @@ def streaming_ticks_s(fast: FastVaVAM, tokens: Tensor, clock: Clock) -> list[flo
     return took
 
 
-def jitter(
-    one_turn: Callable[[], list[float]], median_s: float, wanted: int, device: torch.device, dtype: torch.dtype, clock: Clock
-) -> list[tuple[str, float, float]]:
-    """p99 and median of single ticks, and, by turns with them, of matrix products that are all the same and take as long: what the machine alone does."""
+def jitter(one_turn: Callable[[], list[float]], wanted: int, device: torch.device, dtype: torch.dtype, clock: Clock) -> list[tuple[str, float, float]]:
+    """p99 and median of single ticks, and, by turns with them, of matrix products that are all the same and take about as long: what the machine alone does."""
     a, b = (torch.randn(512, 512, device=device).to(dtype) for _ in range(2))
     each_s = medians_s({"mm": lambda: [a @ b for _ in range(100)]}, 3, True, clock)["mm"] / 100
-    count = max(round(median_s / each_s), 1)
+    count = max(round(statistics.median([*one_turn(), *one_turn()]) / each_s), 1)
     ticks: list[float] = []
     products: list[float] = []
     while len(ticks) < wanted:
@@ -170,29 +182,24 @@ def bench(
     noise, command = torch.randn(max(SAMPLES), a.horizon, 2, generator=g), torch.zeros(max(SAMPLES), dtype=torch.int64)
     tokens, noise_d, command_d = host.to(device), noise.to(device), command.to(device)
     fast, plain = FastVaVAM(model, samples=max(SAMPLES)), Specification(model)
-    contexts: dict[str, Callable[[], Any]] = {
-        "specification": partial(plain.context, tokens),
-        "simple": partial(model.context, tokens),
-        "fast": partial(fast.context, host),
-    }
+    models: dict[str, Any] = {"specification": plain, "simple": model, **({"compiled": Compiled(model)} if compiled else {}), "fast": fast}
+    contexts: dict[str, Callable[[], Any]] = {name: partial(m.context, host if m is fast else tokens) for name, m in models.items()}
     kept = {name: run() for name, run in contexts.items()}
-    one = plain.sample(kept["specification"], noise_d[:1], command_d[:1])
-    for name, other in (("simple", model.sample(kept["simple"], noise_d[:1], command_d[:1])), ("fast", fast.sample(kept["fast"], noise[:1], command[:1]))):
+    plans = {n: m.sample(kept[n], *((noise[:1], command[:1]) if m is fast else (noise_d[:1], command_d[:1]))) for n, m in models.items()}
+    one = plans["specification"]
+    for name, other in plans.items():
         error = float((other - one).abs().max() / one.abs().max())
         if error > (1e-4 if dtype == torch.float32 else 5e-2):
             raise SystemExit(f"{spec.name}: {name} differs from the specification by {error:.1e} of the largest value; nothing was timed")
-    simple: dict[str, VaVAM] = {"simple": model}
-    if compiled:
-        simple["compiled"] = compiled_model(model)
-        contexts["compiled"] = partial(simple["compiled"].context, tokens)
-        for k in SAMPLES:  # a shape each
-            simple["compiled"].sample(contexts["compiled"](), noise_d[:k], command_d[:k])
-    context = medians_s(contexts, repeats, True, clock)  # the first pass of each touches its memory
+    left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((v.frames * v.tokens_per_frame, v.width), (v.width, 4 * v.width)))
+    context = medians_s({**contexts, "product": lambda: left @ right}, repeats, True, clock)  # the first pass of each touches its memory
+    rate = 2 * left.shape[0] * right.numel() / context["product"]
+    simple = [name for name in models if name in ("simple", "compiled")]
     rows = [(f"context: {name} / fast", context[name], context["fast"]) for name in ("specification", *simple)]
     for k in SAMPLES:
         sides: dict[str, Callable[[], object]] = {
             "specification": partial(plain.sample, kept["specification"], noise_d[:1], command_d[:1]),
-            **{name: partial(m.sample, kept["simple"], noise_d[:k], command_d[:k]) for name, m in simple.items()},
+            **{name: partial(models[name].sample, kept[name], noise_d[:k], command_d[:k]) for name in simple},
             "fast": partial(fast.sample, kept["fast"], noise[:k], command[:k]),
         }
         denoise = medians_s(sides, 2 * repeats + 1, True, clock)
@@ -209,9 +216,8 @@ def bench(
     rows.append(("streaming: exact context / median tick", statistics.median(exact), statistics.median(turn)))
     rows.append(("streaming: worst / median tick", max(turn), statistics.median(turn)))
     if ticks_wanted:
-        rows += jitter(partial(streaming_ticks_s, fast, host, clock), statistics.median(turn), ticks_wanted, device, dtype, clock)
+        rows += jitter(partial(streaming_ticks_s, fast, host, clock), ticks_wanted, device, dtype, clock)
     n = v.frames * v.tokens_per_frame
-    rate = matrix_rate(n, v.width, device, dtype, clock)
     rows.append(("context, TFLOP/s: fast / one large matrix product", append_flops(v, 0, n) / context["fast"] / 1e12, rate / 1e12))
     at_once = 8 if v.width < 512 else 2
     many = torch.randint(v.vocabulary, (at_once, v.frames, v.grid_h, v.grid_w), generator=g)
@@ -232,7 +238,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the small model only, one repeat")
     parser.add_argument("--sizes", nargs="+", default=["small", "S"], choices=sorted(PRESETS))
-    parser.add_argument("--layers", type=int, help="so many of the size's layers, which are all alike: a shorter run that can be repeated more often")
+    parser.add_argument(
+        "--layers",
+        type=int,
+        help="so many of the size's layers, for a shorter run; the specification, which runs its last layer whole, then looks slower than it is",
+    )
     parser.add_argument("--repeats", type=int, help=f"default: {', '.join(f'{n} of {size}' for size, n in REPEATS.items())}")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", default="cpu")

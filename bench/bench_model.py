@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import platform
+import random
 import resource
 import statistics
 import subprocess
@@ -71,10 +72,11 @@ def sample(model: VaVAM, context: Context, samples: int, steps: int | None = Non
 
 
 def medians_s(sides: dict[str, Callable[[], object]], repeats: int, warm_up: bool, clock: Callable[[], float]) -> dict[str, float]:
-    """Median seconds of each side, run in turn, every other round backwards."""
+    """Median seconds of each side, run in turn, each round in another order: a side must not always follow the same one."""
     times: dict[str, list[float]] = {name: [] for name in sides}
+    order = random.Random(0)
     for i in range(repeats + warm_up):
-        for name, run in sorted(sides.items(), reverse=True) if i % 2 else sorted(sides.items()):
+        for name, run in order.sample(list(sides.items()), len(sides)):
             start = clock()
             run()
             if i >= warm_up:

@@ -1,14 +1,15 @@
 """Number formats and JPEG decoders: what they change in tokens and plans, and what they save. Three parts, each usable alone.
 
-    python bench/bench_precision.py [--only tokenizer model jpeg] [--model DIR] [--quick] [--repeats 3] [--pictures 4] [--write]
+    python bench/bench_precision.py [--only tokenizer model jpeg] [--model DIR] [--size S] [--quick] [--repeats 3] [--pictures 4] [--write]
 
 *tokenizer*: fp32, bf16 and fp16, channels last and not. *model*: fp32, bf16, fp16 and int8 weights (needs torchao). *jpeg*: cv2 as the node uses it, Pillow,
 simplejpeg, PyTurboJPEG. What is not installed has a row that says so: `.venv/bin/pip install --no-deps torchao simplejpeg` brings two of them.
 
-Without `--model` all weights are random, of the released sizes; with it the model's own are measured as well. Frames are those of a recorded drive in
-shared/data beside the checkout or in $VAVAM_DATA, stretched to the tokenizer's size; without it they are drawn, and the heading says so. Each ratio is of
-medians of sides that ran in turn. On a CPU without units for it half precision is many times slower than fp32; `--repeats 1 --pictures 1 --windows 1` and
-`--paths` make less of it. `--write` renews docs/results/precision.md and its log precision.jsonl, a row a line, for the parts that ran.
+Without `--model` all weights are random, the tokenizer's of the released size, the driving model's of `--size`; with it the model's own are measured as
+well. Frames are those of a recorded drive in shared/data beside the checkout or in $VAVAM_DATA, stretched to the tokenizer's size; without it they are
+drawn, and the heading says so. Each ratio is of medians of sides that ran in turn. On a CPU without units for it half precision is many times slower than
+fp32: `--size small`, `--repeats 1 --pictures 1 --windows 1` and `--paths` make less of it. `--write` renews docs/results/precision.md and its log
+precision.jsonl, a row a line, for the parts that ran.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ def main(words: list[str] | None = None, page: Path = PAGE) -> int:
     parser.add_argument("--only", nargs="+", choices=list(TABLES), default=list(TABLES), metavar="PART", help=", ".join(TABLES))
     parser.add_argument("--model", type=Path, help="model directory with a tokenizer and a driving model")
     parser.add_argument("--quick", action="store_true", help="small sizes in place of the released ones, one window, two pictures, one repeat")
-    parser.add_argument("--size", choices=sorted(PRESETS), default="S", help="of the driving model with random weights (default %(default)s)")
+    parser.add_argument("--size", choices=sorted(PRESETS), default="S", help="of the driving model with random weights (default %(default)s; --quick: small)")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--windows", type=int, default=4, help="windows of the model's own context, spread over the drive (default %(default)s)")
     parser.add_argument("--pictures", type=int, default=4, help="for the released tokenizer and for the decoders (default %(default)s)")

@@ -22,6 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.page import ROOT, renew
 from vavam_ros.cli import replay
+from vavam_ros.core.artifact import read_card
 from vavam_ros.core.contracts import F64, Plan
 from vavam_ros.core.geometry import expected_waypoints
 
@@ -71,7 +72,7 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}")
     args = parser.parse_args()
     rows = measure(args.bags, args.model)
-    lines = [f"{len(args.bags)} drives, model {args.model.name}", f"{'centimetres':44} {'plans':>6} {'median':>8} {'mean':>8} {'p95':>8}"]
+    lines = [f"{len(args.bags)} drives, model {read_card(args.model).model_id}", f"{'centimetres':44} {'plans':>6} {'median':>8} {'mean':>8} {'p95':>8}"]
     for name, parts in rows.items():
         cm = 100 * np.concatenate(parts)
         lines.append(f"{name:44} {len(parts):6} {np.median(cm):8.1f} {cm.mean():8.1f} {np.percentile(cm, 95):8.1f}")

@@ -154,6 +154,20 @@ def test_many_contexts_at_once_equal_one_by_one(model: VaVAM) -> None:
         assert_close(one_each[i : i + 1], fast.sample(context, noise[i, :1], command[i, :1]))
 
 
+@pytest.mark.parametrize("batch", [1, 3])
+@torch.inference_mode()
+def test_rows_that_go_through_an_mlp_in_parts_come_out_the_same(model: VaVAM, batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    hidden = model.video.blocks[0].mlp.up.weight  # type: ignore[union-attr]
+    rows = batch * TINY.video.frames * TINY.video.tokens_per_frame
+    assert fast_module.rows_at_once(torch.empty(rows, TINY.video.width), hidden) == rows
+    monkeypatch.setattr(fast_module, "HIDDEN_BYTES", 4 * hidden.shape[0] * hidden.element_size() + 1)
+    assert fast_module.rows_at_once(torch.empty(rows, TINY.video.width), hidden) == 4
+    assert rows % 4 == 2  # the last part is smaller
+    tokens, noise, command = inputs(TINY, 3, batch=batch)
+    quick = FastVaVAM(model)
+    assert_close(quick.sample(quick.context(tokens), noise, command), model.sample(model.context(tokens), noise, command))
+
+
 @torch.inference_mode()
 def test_more_samples_than_a_batch_are_drawn_in_turns(model: VaVAM) -> None:
     tokens, noise, command = inputs(TINY, 8)

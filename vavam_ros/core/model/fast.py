@@ -18,6 +18,7 @@ H waypoints · R = K·H rows of a batch item · C = N + R capacity of a buffer.
 
 from __future__ import annotations
 
+import math
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -134,6 +135,12 @@ class FastContext:
 # ----------------------------------------------------------------------------------------------------------------------------------- weights
 
 
+def rows_at_once(x: Tensor, up: Tensor) -> int:
+    """How many rows of x (rows, width) go through an MLP together: all on a GPU, on a CPU equal parts whose hidden layer has at most `HIDDEN_BYTES`."""
+    hidden_bytes = x.shape[0] * up.shape[0] * up.element_size()
+    return x.shape[0] if x.is_cuda or not hidden_bytes else math.ceil(x.shape[0] / math.ceil(hidden_bytes / HIDDEN_BYTES))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class _Layer:
     """The matrices of one block: the model's own, not copies."""
@@ -151,8 +158,7 @@ class _Layer:
     def finish(self, x: Tensor, attended: Tensor) -> Tensor:
         """`Block.finish` on rows: x (rows, width), attended (rows, A·D)."""
         x = torch.addmm(x, attended, self.out.T)
-        at_once = x.shape[0] if x.is_cuda else max(HIDDEN_BYTES // (self.up.shape[0] * self.up.element_size()), 1)
-        for rows in x.split(at_once):
+        for rows in torch.split(x, rows_at_once(x, self.up)):
             rows.addmm_(torch.ops.aten.gelu_(F.linear(norm(rows), self.up)), self.down.T)
         return x
 
