@@ -3,9 +3,11 @@
     pretrained   does an action expert learn better on a video model that was pretrained than on a new one?  seeds × shares of the drives, both ways
     size         how does the next-token loss fall with parameters?                                          four sizes, the same tokens
     safety       do larger models drive more safely?                                                         the models of `size` with experts, closed loop
+    all          the three
 
 What each asks, what it expects and why, is fixed in docs/decisions/0014. Every step leaves what it made in OUT and is skipped, or goes on where it was, when
-the command is started again. The tables are OUT/<question>.json and OUT/<question>.md.
+the command is started again. `--jobs` runs are made at a time, with an equal share of the cores each; what they print is in OUT/logs. The tables are
+OUT/<question>.json and OUT/<question>.md.
 
 Two environments are needed, .venv (world) and .venv-training, and the token sets of train_small.py: `--tokens NAME=DIR` for each.
 """
@@ -17,19 +19,25 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
 from itertools import product
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
 from scipy import stats
+from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "training" / "runs" / "world"
 WORLD, VAVAM_TRAIN = ROOT / ".venv" / "bin" / "world", ROOT / ".venv-training" / "bin" / "vavam-train"
 TOKENIZER = RUNS / "tokenizer"
+CORES = os.cpu_count() or 1
 ROS_LEFTOVERS = ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH")
 
 SEEDS = (0, 1, 2)
@@ -81,30 +89,60 @@ FAST = Amount(frames=2, batch=2, pretrain_steps=3, action_steps=3, size_steps=3,
 def main() -> int:
     """0 when the tables are there."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("question", choices=("pretrained", "size", "safety"))
+    parser.add_argument("question", choices=("pretrained", "size", "safety", "all"))
     parser.add_argument("--tokens", action="append", metavar="NAME=DIR", required=True, help="token set; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of everything (default %(default)s)")
     parser.add_argument("--fast", action="store_true", help="a few steps of each, to see the way; the numbers mean nothing")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1, help="processes that drive (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default %(default)s)")
     args = parser.parse_args()
     sets = dict(text.partition("=")[::2] for text in args.tokens)
     for tool in (WORLD, VAVAM_TRAIN):
         if not tool.exists():
             print(f"{tool} is missing: make setup setup-training", file=sys.stderr)
             return 2
-    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, workers=args.workers)
-    {"pretrained": pretrained, "size": size, "safety": safety}[args.question](bench)
+    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, jobs=max(1, args.jobs))
+    questions = [q for q in QUESTIONS if args.question in (q, "all")]
+    try:
+        bench.make([run for q in questions for run in QUESTIONS[q][0](bench)])
+        for q in questions:
+            QUESTIONS[q][1](bench)
+    except StepError as error:
+        print(f"{error}; the same command goes on", file=sys.stderr)
+        return error.status
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on", file=sys.stderr)
+        return 130
     return 0
+
+
+class StepError(Exception):
+    """A command that ended with a status that is not fine."""
+
+    def __init__(self, said: str, status: int) -> None:
+        super().__init__(said)
+        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bench:
-    """Where and with how much."""
+    """Where, with how much, and how many runs at a time."""
 
     out: Path
     sets: dict[str, str]
     amount: Amount
-    workers: int
+    jobs: int
+    locks: dict[str, Lock] = field(default_factory=dict)  # of steps that several runs begin with
+
+    def make(self, runs: list[Callable[[], object]]) -> None:
+        """All of them, the first ones first, `jobs` at a time. Where one fails, those under way are finished and no other is begun."""
+        with ThreadPoolExecutor(self.jobs) as pool:
+            futures = [pool.submit(run) for run in runs]
+            try:
+                for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
+                    future.result()
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
 
     def train(self, name: str, recipe: str, steps: int, *, share: float = 1.0, changes: Sequence[str] = ()) -> Path:
         """A run; told to stop, it goes on with the next call."""
@@ -115,8 +153,9 @@ class Bench:
         sizes = [f"model.video.frames={self.amount.frames}", f"loop.batch_size={self.amount.batch}", f"loop.steps={steps}", "loop.pictures_every=0"]
         rate = [f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps={min(30, steps // 2)}", f"{schedule}.drop_steps={steps // 3}"]
         said = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={TOKENIZER}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
-        if not (run / "checkpoints" / f"step_{steps:08d}").is_dir():
-            self.do(f"train {name}", [VAVAM_TRAIN, "train", RUNS / recipe, "--out", run, *(x for c in said for x in ("--set", c))])
+        with self.locks.setdefault(name, Lock()):
+            if not (run / "checkpoints" / f"step_{steps:08d}").is_dir():
+                self.do(f"train {name}", [VAVAM_TRAIN, "train", RUNS / recipe, "--out", run, *(x for c in said for x in ("--set", c))])
         return run
 
     def judged(self, run: Path) -> dict[str, Any]:
@@ -128,21 +167,26 @@ class Bench:
 
     def driven(self, run: Path, suites: str, limit: int) -> dict[str, Any]:
         """Closed loop: the world's evaluation."""
-        model, out = self.out / "models" / run.name, self.out / "closed_loop" / run.name
+        model, out = self.out / "models" / run.name, self.out / "closed_loop" / f"{run.name}-{suites}-{limit}"
         if not (model / "model.yaml").is_file():
             self.do(f"export {run.name}", [VAVAM_TRAIN, "export", "--run", run, "--tokenizer", TOKENIZER, "--out", model, "--command-rule", "lookahead"])
-        driver = [WORLD, "evaluate", "--driver", "vavam_direct", "--model", model, "--suite", suites, "--limit", str(limit), "--media", "none"]
-        self.do(f"drive {run.name}", [*driver, "--workers", str(self.workers), "--out", out], fine=(0, 1))  # 1: in some runs the driver failed; they count
+        if not (out / "evaluation.json").is_file():
+            driver = [WORLD, "evaluate", "--driver", "vavam_direct", "--model", model, "--suite", suites, "--limit", str(limit), "--media", "none"]
+            fine = (0, 1)  # 1: in some runs the driver failed; they count
+            self.do(f"drive {run.name}", [*driver, "--workers", str(max(1, CORES // self.jobs)), "--out", out], fine=fine)
         return dict(json.loads((out / "evaluation.json").read_text(encoding="utf-8")))
 
     def do(self, name: str, command: list[Any], *, fine: tuple[int, ...] = (0,)) -> None:
-        """Run a step; ends the program where it fails with a status that is not `fine`."""
-        print(f"── {name}", flush=True)
-        environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS}
-        status = subprocess.run([str(c) for c in command], env=environment, cwd=ROOT, check=False).returncode
+        """Run a step. Raises StepError where it ends with a status that is not `fine`."""
+        environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS} | {"OMP_NUM_THREADS": str(max(1, CORES // self.jobs))}
+        log = self.out / "logs" / f"{name.replace(' ', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        begun = time.monotonic()
+        with log.open("a", encoding="utf-8") as printed:
+            status = subprocess.run([str(c) for c in command], env=environment, cwd=ROOT, check=False, stdout=printed, stderr=printed).returncode
         if status not in fine:
-            print(f"{name} ended with status {status}; the same command goes on", file=sys.stderr)
-            sys.exit(status)
+            raise StepError(f"{name} ended with status {status}, see {log}", status)
+        tqdm.write(f"── {name}: {(time.monotonic() - begun) / 60:.1f} min")
 
     def write(self, question: str, content: dict[str, Any], table: list[str]) -> None:
         """JSON and a table."""
@@ -154,16 +198,26 @@ class Bench:
 # ── the questions ────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+def pretrained_runs(bench: Bench) -> list[Callable[[], object]]:
+    """Those that start from nothing first: the others wait for the video model."""
+    cells = [partial(_cell, bench, share, seed, way) for way, seed, share in product(reversed(WAYS), SEEDS, SHARES)]
+    return [partial(_video, bench), *cells]
+
+
+def _video(bench: Bench) -> Path:
+    return bench.train("video", "pretrain.yaml", bench.amount.pretrain_steps)
+
+
+def _cell(bench: Bench, share: float, seed: int, way: str) -> dict[str, Any]:
+    start = [f"start={_video(bench)}"] if way == "pretrained" else []
+    changes = [f"loop.seed={seed}", "options.video_loss=0.0", *start]
+    run = bench.train(f"{way}-{share:g}-{seed}", "action.yaml", bench.amount.action_steps, share=share, changes=changes)
+    return {"open_loop": _open(bench.judged(run)["open_loop"]), "closed_loop": _closed(bench, run, "all", bench.amount.limit)}
+
+
 def pretrained(bench: Bench) -> None:
     """Paired by share and seed; in the closed loop also by scenario."""
-    amount = bench.amount
-    video = bench.train("video", "pretrain.yaml", amount.pretrain_steps)
-    cells: dict[tuple[float, int, str], dict[str, Any]] = {}
-    for share, seed, way in product(SHARES, SEEDS, WAYS):
-        changes = [f"loop.seed={seed}", "options.video_loss=0.0", *([f"start={video}"] if way == "pretrained" else [])]
-        run = bench.train(f"{way}-{share:g}-{seed}", "action.yaml", amount.action_steps, share=share, changes=changes)
-        loop = bench.judged(run)["open_loop"]
-        cells[share, seed, way] = {"open_loop": _open(loop), "closed_loop": _closed(bench, run, "all", amount.limit)}
+    cells = {(share, seed, way): _cell(bench, share, seed, way) for share, seed, way in product(SHARES, SEEDS, WAYS)}
     rows = []
     for share in SHARES:
         row: dict[str, Any] = {"share": share}
@@ -185,9 +239,14 @@ def pretrained(bench: Bench) -> None:
     bench.write("pretrained", {"rows": rows, "runs": {f"{way}-{share:g}-{seed}": v for (share, seed, way), v in cells.items()}}, table)
 
 
+def size_runs(bench: Bench) -> list[Callable[[], object]]:
+    """The largest first."""
+    return [partial(_of_size, bench, s) for s in reversed(SIZES)]
+
+
 def size(bench: Bench) -> None:
     """Held-out loss of four sizes on the same tokens, and the law through them."""
-    runs = [_sized(bench, s, "pretrain.yaml", f"size-{s.name}", bench.amount.size_steps) for s in SIZES]
+    runs = [_of_size(bench, s) for s in SIZES]
     out = bench.out / "scaling"
     bench.do("fit", [VAVAM_TRAIN, "scaling", *runs, "--axis", "parameters", "--out", out])
     found = json.loads((out / "scaling.json").read_text(encoding="utf-8"))
@@ -197,15 +256,22 @@ def size(bench: Bench) -> None:
     bench.write("size", found, table)
 
 
+def safety_runs(bench: Bench) -> list[Callable[[], object]]:
+    """The largest first."""
+    return [partial(_safety_of, bench, s) for s in reversed(SIZES)]
+
+
+def _safety_of(bench: Bench, s: Size) -> dict[str, float]:
+    """NeuroNCAP score of each scenario, by name."""
+    changes = [f"start={_of_size(bench, s)}", "options.video_loss=0.3"]
+    run = _sized(bench, s, "action.yaml", f"safety-{s.name}", bench.amount.size_action_steps, changes)
+    return _closed(bench, run, "safety", bench.amount.safety_limit)["score"]
+
+
 def safety(bench: Bench) -> None:
     """Experts on the video models of `size`, each driven through the same scenarios."""
     rows: list[dict[str, Any]] = []
-    scores: dict[str, dict[str, float]] = {}
-    for s in SIZES:
-        video = _sized(bench, s, "pretrain.yaml", f"size-{s.name}", bench.amount.size_steps)
-        run = _sized(bench, s, "action.yaml", f"safety-{s.name}", bench.amount.size_action_steps, [f"start={video}", "options.video_loss=0.3"])
-        closed = _closed(bench, run, "safety", bench.amount.safety_limit)
-        scores[s.name] = closed["score"]
+    scores = {s.name: _safety_of(bench, s) for s in SIZES}
     names = sorted(scores[SIZES[0].name])
     first = np.array([scores[SIZES[0].name][n] for n in names])
     for s in SIZES:
@@ -216,9 +282,20 @@ def safety(bench: Bench) -> None:
     bench.write("safety", {"rows": rows, "scores": scores}, table)
 
 
+def _of_size(bench: Bench, s: Size) -> Path:
+    return _sized(bench, s, "pretrain.yaml", f"size-{s.name}", bench.amount.size_steps)
+
+
 def _sized(bench: Bench, s: Size, recipe: str, name: str, steps: int, changes: Sequence[str] = ()) -> Path:
     video = [f"model.video.width={s.width}", f"model.video.layers={s.layers}"]
     return bench.train(name, recipe, steps, changes=[*video, f"model.action.width={s.action_width}", *changes])
+
+
+QUESTIONS: dict[str, tuple[Callable[[Bench], list[Callable[[], object]]], Callable[[Bench], None]]] = {
+    "safety": (safety_runs, safety),  # first: its longest run takes longer than any other
+    "pretrained": (pretrained_runs, pretrained),
+    "size": (size_runs, size),  # of `safety`, too
+}
 
 
 # ── what is read off ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────

@@ -32,7 +32,7 @@ def script() -> ModuleType:
 def commands(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> Any:
     """A bench whose commands are noted instead of run, and the notes."""
     noted: list[tuple[str, list[str]]] = []
-    bench = script.Bench(out=tmp_path, sets={"world": "sets/a", "met": "sets/b"}, amount=script.FULL, workers=1)
+    bench = script.Bench(out=tmp_path, sets={"world": "sets/a", "met": "sets/b"}, amount=script.FULL, jobs=1)
     monkeypatch.setattr(script.Bench, "do", lambda self, name, command, **_: noted.append((name, [str(c) for c in command])))
     return bench, noted
 
@@ -58,6 +58,38 @@ def test_every_run_is_a_recipe_and_ways_differ_in_what_they_start_from_alone(scr
     assert a - b == {f"start={tmp_path / 'video'}"}
     assert not b - a
     assert "| 0.0625 | completion | 0.75 | 0.75 | 0.00 (0.00 to 0.00) |" in (tmp_path / "pretrained.md").read_text()
+
+
+def test_a_run_that_fails_lets_those_under_way_end_and_begins_no_other(script: ModuleType, tmp_path: Path) -> None:
+    bench = script.Bench(out=tmp_path, sets={}, amount=script.FAST, jobs=2)
+    log = tmp_path / "logs" / "say.log"
+
+    def fails() -> None:
+        bench.do("fail", ["sh", "-c", "echo reason; exit 75"])
+
+    def says(word: str) -> Any:
+        return lambda: bench.do("say", ["sh", "-c", f"sleep 1; echo {word} $OMP_NUM_THREADS"])
+
+    with pytest.raises(script.StepError, match=r"fail ended with status 75, see .*fail\.log") as caught:
+        bench.make([fails, says("first"), *(says("later") for _ in range(5))])
+    assert caught.value.status == 75
+    assert (tmp_path / "logs" / "fail.log").read_text() == "reason\n"
+    words = log.read_text().split()
+    assert words[0] == "first"
+    assert words.count("later") < 5
+    assert words[1] == str(max(1, script.CORES // 2))
+
+
+def test_what_two_runs_begin_with_is_made_once(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, noted = commands(script, tmp_path, monkeypatch)
+
+    def done(self: Any, name: str, command: list[Any], **_: Any) -> None:
+        noted.append((name, command))
+        (tmp_path / name.removeprefix("train ") / "checkpoints" / f"step_{script.FULL.pretrain_steps:08d}").mkdir(parents=True)
+
+    monkeypatch.setattr(script.Bench, "do", done)
+    bench.make([lambda: script._video(bench)] * 4)
+    assert [name for name, _ in noted] == ["train video"]
 
 
 def test_sizes_are_what_they_are_called(script: ModuleType) -> None:
