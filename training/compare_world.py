@@ -33,6 +33,8 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from vavam_training.loop.precision import fastest_precision
+
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "training" / "runs" / "world"
 WORLD, VAVAM_TRAIN = ROOT / ".venv" / "bin" / "world", ROOT / ".venv-training" / "bin" / "vavam-train"
@@ -42,6 +44,7 @@ ROS_LEFTOVERS = ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH")
 
 SEEDS = (0, 1, 2)
 SHARES = (1.0, 0.25, 0.0625)
+HELD_OUT = 0.08  # of the drives of each set
 WAYS = ("pretrained", "new")
 RESAMPLES = 10_000
 
@@ -82,7 +85,7 @@ class Amount:
     safety_limit: int
 
 
-FULL = Amount(frames=2, batch=16, pretrain_steps=1500, action_steps=300, size_steps=900, size_action_steps=300, limit=4, safety_limit=17)
+FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=150, size_steps=450, size_action_steps=120, limit=2, safety_limit=17)
 FAST = Amount(frames=2, batch=2, pretrain_steps=3, action_steps=3, size_steps=3, size_action_steps=3, limit=1, safety_limit=1)
 
 
@@ -94,13 +97,14 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of everything (default %(default)s)")
     parser.add_argument("--fast", action="store_true", help="a few steps of each, to see the way; the numbers mean nothing")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default %(default)s)")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default=fastest_precision(), help="of every run (default on this machine: %(default)s)")
     args = parser.parse_args()
     sets = dict(text.partition("=")[::2] for text in args.tokens)
     for tool in (WORLD, VAVAM_TRAIN):
         if not tool.exists():
             print(f"{tool} is missing: make setup setup-training", file=sys.stderr)
             return 2
-    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, jobs=max(1, args.jobs))
+    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, jobs=max(1, args.jobs), precision=args.precision)
     questions = [q for q in QUESTIONS if args.question in (q, "all")]
     try:
         bench.make([run for q in questions for run in QUESTIONS[q][0](bench)])
@@ -131,6 +135,7 @@ class Bench:
     sets: dict[str, str]
     amount: Amount
     jobs: int
+    precision: str = "fp32"
     locks: dict[str, Lock] = field(default_factory=dict)  # of steps that several runs begin with
 
     def make(self, runs: list[Callable[[], object]]) -> None:
@@ -147,10 +152,11 @@ class Bench:
     def train(self, name: str, recipe: str, steps: int, *, share: float = 1.0, changes: Sequence[str] = ()) -> Path:
         """A run; told to stop, it goes on with the next call."""
         run = self.out / name
-        parts = [f"{{name: {k}, path: {Path(v).resolve()}, held_out_share: 0.04, learned_share: {share}}}" for k, v in self.sets.items()]
+        parts = [f"{{name: {k}, path: {Path(v).resolve()}, held_out_share: {HELD_OUT}, learned_share: {share}}}" for k, v in self.sets.items()]
         schedule = "loop.players.model.schedule"
         every = [f"loop.{e}={max(steps // 4, 1)}" for e in ("held_out_every", "save_every")]
         sizes = [f"model.video.frames={self.amount.frames}", f"loop.batch_size={self.amount.batch}", f"loop.steps={steps}", "loop.pictures_every=0"]
+        sizes += [f"loop.precision={self.precision}"]
         rate = [f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps={min(30, steps // 2)}", f"{schedule}.drop_steps={steps // 3}"]
         said = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={TOKENIZER}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
         with self.locks.setdefault(name, Lock()):

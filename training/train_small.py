@@ -26,6 +26,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from vavam_training.loop.precision import fastest_precision
+
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "training" / "runs" / "world"
 WORLD, VAVAM_TRAIN = ROOT / ".venv" / "bin" / "world", ROOT / ".venv-training" / "bin" / "vavam-train"
@@ -109,7 +111,7 @@ def _processes(count: int) -> list[str | Path]:
 def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) -> None:
     """One stage by its recipe; told to stop, it goes on with the next call."""
     player = "generator" if stage == "tokenizer" else "model"
-    changes = [*changes, "loop.workers=0", f"loop.precision={'bf16' if _has_bf16() else 'fp32'}"]
+    changes = [*changes, "loop.workers=0", f"loop.precision={fastest_precision()}"]
     if steps := size.steps.get(stage, 0):
         schedule = f"loop.players.{player}.schedule"
         changes += [f"loop.steps={steps}", f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps=5", f"{schedule}.drop_steps={steps // 3}"]
@@ -119,12 +121,6 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
         changes += [f"data{part}.held_out_share=0.3" for part in parts]
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
     _do(stage, [*_processes(workers), *arguments, *(x for c in changes for x in ("--set", c))])
-
-
-def _has_bf16() -> bool:
-    """A GPU, or a CPU with matrix units for it; any other CPU only imitates bf16, slowly."""
-    flags = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
-    return "amx_bf16" in flags or Path("/dev/nvidia0").exists()
 
 
 def _do(name: str, command: list[str | Path]) -> None:
