@@ -2,8 +2,10 @@
 
     python -m bench soak [--minutes 30] [--model DIR] [--image 1600x900] [--rate 30] [--compressed] [--set name:=value] [--log FILE] [--write]
 
-Slopes are taken after a warm-up, the first fifth. Their 95 % error respects that neighbouring samples are alike (vavam_ros/measure/trend.py). Exit
-status 1 when the lower bound of a node's slope exceeds 1 MB/h, 2 when the nodes ended or no plan came. Ctrl-C ends early and reports what there is.
+Slopes are taken after a warm-up, the first fifth. Their 95 % error respects that neighbouring samples are alike (vavam_ros/measure/trend.py). Judged is
+the memory that a process shares with nobody: of what it shares, the transport's segments have a fixed size, whose pages become resident as pictures first
+come to lie on them. Exit status 1 when the lower bound of a node's slope exceeds 1 MB/h or the segments that it maps became larger, 2 when the nodes ended
+or no plan came. Ctrl-C ends early and reports what there is.
 `--write` renews docs/results/soak.md and its plot (matplotlib).
 """
 
@@ -29,7 +31,7 @@ from vavam_ros.cli.live_camera import CameraSettings  # noqa: E402
 from vavam_ros.cli.live_nodes import Live, LiveError, started  # noqa: E402
 from vavam_ros.cli.profile import image_size  # noqa: E402
 from vavam_ros.core.contracts import VavamError  # noqa: E402
-from vavam_ros.measure.processes import Usage  # noqa: E402
+from vavam_ros.measure.processes import Usage, shared_segments  # noqa: E402
 from vavam_ros.measure.stages import whole_ms  # noqa: E402
 from vavam_ros.measure.trend import Slope, after_warm_up, slope  # noqa: E402
 
@@ -37,6 +39,7 @@ PAGE = ROOT / "docs" / "results" / "soak.md"
 LIMIT_MB_PER_H = 1.0
 WARM_UP = 0.2  # share of the run
 PERIOD_S = 1.0
+SEGMENTS_EVERY = 60  # samples
 COUNTERS = {  # what is counted → status of /diagnostics and its keys
     "pictures that the node took in": ("input", ("~/image.count", "~/image/compressed.count")),
     "pictures without a pose": ("input", ("count.no_pose",)),
@@ -59,6 +62,7 @@ class Soak:
     plans: int = 0
     sent: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    segments: dict[str, list[tuple[float, float]]] = field(default_factory=dict)  # of each process, at first and at last: resident, size [MB]
     ended_by: str = ""  # why it is shorter than asked
 
     @property
@@ -93,6 +97,7 @@ def soak(live: Live, result: Soak, log: TextIO) -> None:
     live.listener.take()
     live.listener.gpu_mb.clear()
     result.usages = live.usages
+    result.segments = {u.name: [shared_segments(u.pid)] * 2 for u in live.usages}
     at_first, sent, began_s = counts_of(live), live.camera.sent, time.monotonic()
     try:
         while (now_s := time.monotonic() - began_s) <= result.asked_s:
@@ -108,21 +113,35 @@ def soak(live: Live, result: Soak, log: TextIO) -> None:
             line = {"t_s": round(now_s, 3), "latency_ms": result.latency_ms[-1], "plans": len(whole), "gpu_mb": gpu, "processes": processes}
             log.write(json.dumps(line) + "\n")
             log.flush()
+            if len(result.t_s) % SEGMENTS_EVERY == 0:
+                _look_at_segments(result)
             time.sleep(max(0.0, began_s + len(result.t_s) * PERIOD_S - time.monotonic()))
     except KeyboardInterrupt:
         result.ended_by = "interrupted"
     except LiveError as e:
         result.ended_by = "a node ended"
         print(e, file=sys.stderr)
+    _look_at_segments(result)
     result.sent, result.gpu_mb = live.camera.sent - sent, list(live.listener.gpu_mb)
     result.counts = {name: n - at_first[name] for name, n in counts_of(live).items()}
+
+
+def _look_at_segments(result: Soak) -> None:
+    for u in result.usages:
+        found = shared_segments(u.pid)
+        if found[1]:  # it has not ended
+            result.segments[u.name][1] = found
 
 
 # ── report ───────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
 
 
-def verdict(slopes: dict[str, Slope | None]) -> tuple[bool, str]:
+def verdict(result: Soak) -> tuple[bool, str]:
     """Does no process grow, as far as can be told, and a sentence that says so."""
+    slopes = {u.name: u.slope(own=True, warm_up=WARM_UP) for u in result.usages}
+    mapped = [name for name, (first, last) in result.segments.items() if last[1] > first[1]]
+    if mapped:
+        return False, f"maps more shared memory than at first: {', '.join(mapped)}"
     growing = [name for name, s in slopes.items() if s is not None and s.low > LIMIT_MB_PER_H]
     if growing:
         return False, f"grows by more than {LIMIT_MB_PER_H:g} MB/h: {', '.join(growing)}"
@@ -135,13 +154,13 @@ def verdict(slopes: dict[str, Slope | None]) -> tuple[bool, str]:
 def rows_of(result: Soak) -> str:
     """The tables, in Markdown."""
     cut = f" of {result.asked_s / 60:.1f} asked for ({result.ended_by})" if result.ended_by else ""
-    _, sentence = verdict({u.name: u.slope(warm_up=WARM_UP) for u in result.usages})
+    _, sentence = verdict(result)
     lines = [
         f"{date.today()}, {machine()}; **{result.took_s / 60:.1f} minutes**{cut}; {result.what}.",
         "Slopes: least squares through block means after the first fifth, ± half of the 95 % interval.",
         "",
-        "| process | cores | RSS at the end | slope of RSS | of what it shares with nobody |",
-        "|---|---|---|---|---|",
+        "| process | cores | RSS at the end | its slope | shared with nobody | its slope | resident of the transport's segments |",
+        "|---|---|---|---|---|---|---|",
     ]
 
     def text(s: Slope | None, unit: str) -> str:
@@ -150,9 +169,12 @@ def rows_of(result: Soak) -> str:
     for u in result.usages:
         if u.samples:
             own, rss, last = u.slope(own=True, warm_up=WARM_UP), u.slope(warm_up=WARM_UP), u.samples[-1]
-            lines.append(f"| {u.name} | {u.cores or 0.0:.2f} | {last.rss_mb:.0f} MB | {text(rss, 'MB')} | {text(own, 'MB')} |")
+            cells = [u.name, f"{u.cores or 0.0:.2f}", f"{last.rss_mb:.0f} MB", text(rss, "MB"), f"{last.own_mb:.0f} MB", text(own, "MB")]
+            first, then = result.segments[u.name]
+            cells.append(f"{first[0]:.0f}, at the end {then[0]:.0f} of {then[1]:.0f} MB")
+            lines.append(f"| {' | '.join(cells)} |")
     if result.gpu_mb:
-        lines.append(f"| GPU, reserved | | {result.gpu_mb[-1][1]:.0f} MB | {text(result.gpu_slope(), 'MB')} | |")
+        lines.append(f"| GPU, reserved | | {result.gpu_mb[-1][1]:.0f} MB | {text(result.gpu_slope(), 'MB')} | | | |")
     known = sorted(ms for ms in result.latency_ms if ms is not None)
     lines += ["", f"{sentence[0].upper()}{sentence[1:]}.", "", "| latency, camera stamp → Path | |", "|---|---|"]
     if known:
@@ -201,7 +223,7 @@ def report(result: Soak, *, page: Path | None, picture: Path) -> int:
         renew(page, "soak", text, fenced=False)
     if result.ended_by == "a node ended" or not result.plans:
         return 2
-    steady, _ = verdict({u.name: u.slope(warm_up=WARM_UP) for u in result.usages})
+    steady, _ = verdict(result)
     return 0 if steady else 1
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ def run(mb_per_h: float = 0.0, *, ms_per_h: float = 0.0, seconds: int = SECONDS,
     soak = Soak(asked_s=float(SECONDS), what="64×36 bgr8 at 30 Hz", usages=[Usage(name="vavam_node", pid=1, samples=samples)], plans=plans, sent=54_000)
     soak.t_s = [3600 * h for h in hours]
     soak.latency_ms = [40 + ms_per_h * h for h in hours]
+    soak.segments = {"vavam_node": [(90.0, 137.0), (120.0, 137.0)]}
     soak.counts = {"jobs that failed": 0}
     return soak
 
@@ -38,13 +40,25 @@ def test_a_flat_run_is_a_success_and_draws_its_plot(ended: Callable[[Soak], int]
     assert (tmp_path / "soak.png").stat().st_size > 10_000
     text = capsys.readouterr().out
     assert "Growth beyond 1 MB/h is excluded at 95 %." in text
-    assert "| vavam_node | 0.25 | 500 MB | +0.00 ± 0.00 MB/h | +0.00 ± 0.00 MB/h |" in text
+    assert "| vavam_node | 0.25 | 500 MB | +0.00 ± 0.00 MB/h | 300 MB | +0.00 ± 0.00 MB/h | 90, at the end 120 of 137 MB |" in text
     assert "| pictures sent | 54000 |" in text
 
 
 def test_growth_is_status_1_and_names_the_process(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(run(mb_per_h=5.0)) == 1
     assert "Grows by more than 1 MB/h: vavam_node" in capsys.readouterr().out
+
+
+def test_pages_of_a_segment_that_become_resident_are_no_growth_but_another_segment_is(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
+    soak = run()
+    soak.usages[0].samples = [replace(s, rss_mb=s.rss_mb + 20 * (i > 1000)) for i, s in enumerate(soak.usages[0].samples)]
+    assert ended(soak) == 0
+    text = capsys.readouterr().out
+    assert "Growth beyond 1 MB/h is excluded at 95 %." in text
+    assert "| 520 MB |" in text
+    soak.segments["vavam_node"][1] = (120.0, 274.0)
+    assert ended(soak) == 1
+    assert "Maps more shared memory than at first: vavam_node." in capsys.readouterr().out
 
 
 def test_growth_below_the_limit_is_none(ended: Callable[[Soak], int]) -> None:

@@ -66,6 +66,25 @@ def read_process(pid: int) -> Sample | None:
     return Sample(t_s=time.monotonic(), cpu_s=cpu_s, rss_mb=resident * page_mb, own_mb=(resident - shared) * page_mb)
 
 
+def shared_segments(pid: int) -> tuple[float, float]:
+    """Megabytes of the shared memory files (/dev/shm) that a process maps, resident and at most: pictures in transit. Zeros when it has ended."""
+    resident = size = 0
+    try:
+        lines = (PROC / str(pid) / "smaps").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return 0.0, 0.0
+    ours = False
+    for line in lines:
+        first, *rest = line.split(maxsplit=5)
+        if not first.endswith(":"):  # the head of a mapping: addresses, permissions, offset, device, inode, file
+            ours = len(rest) == 5 and rest[4].startswith("/dev/shm/")
+        elif ours and first == "Rss:":
+            resident += int(rest[0])
+        elif ours and first == "Size:":
+            size += int(rest[0])
+    return resident * 1024 / MB, size * 1024 / MB
+
+
 def processes_in(namespace: str) -> dict[str, int]:
     """Node name → process, of the nodes that `vavam launch` or `ros2 launch` started in a namespace on this machine, by their command lines."""
     wanted = f"__ns:=/{namespace.strip('/')}"
