@@ -15,6 +15,7 @@ Two environments are needed, .venv (world) and .venv-training, and the token set
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
@@ -22,7 +23,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -44,6 +45,7 @@ ROS_LEFTOVERS = ("_ROS_WHEELS_BOOTSTRAP_COMPLETE", "LD_LIBRARY_PATH")
 
 SEEDS = (0, 1, 2)
 SHARES = (1.0, 0.25, 0.0625)
+SETTINGS = "settings.json"
 HELD_OUT = 0.08  # of the drives of each set
 WAYS = ("pretrained", "new")
 RESAMPLES = 10_000
@@ -85,7 +87,7 @@ class Amount:
     safety_limit: int
 
 
-FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=150, size_steps=450, size_action_steps=120, limit=2, safety_limit=17)
+FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=100, size_steps=450, size_action_steps=120, limit=1, safety_limit=17)
 FAST = Amount(frames=2, batch=2, pretrain_steps=3, action_steps=3, size_steps=3, size_action_steps=3, limit=1, safety_limit=1)
 
 
@@ -107,11 +109,12 @@ def main() -> int:
     bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, jobs=max(1, args.jobs), precision=args.precision)
     questions = [q for q in QUESTIONS if args.question in (q, "all")]
     try:
+        bench.agree()
         bench.make([run for q in questions for run in QUESTIONS[q][0](bench)])
         for q in questions:
             QUESTIONS[q][1](bench)
     except StepError as error:
-        print(f"{error}; the same command goes on", file=sys.stderr)
+        print(error, file=sys.stderr)
         return error.status
     except KeyboardInterrupt:
         print("stopped; the same command goes on", file=sys.stderr)
@@ -137,6 +140,27 @@ class Bench:
     jobs: int
     precision: str = "fp32"
     locks: dict[str, Lock] = field(default_factory=dict)  # of steps that several runs begin with
+
+    def settings(self) -> dict[str, Any]:
+        """What results of one folder have to have in common."""
+        digests = {}
+        for name, path in self.sets.items():
+            manifest = Path(path) / "manifest.json"
+            if not manifest.is_file():
+                raise StepError(f"--tokens {name}={path}: got no manifest.json there, expected a token set (`vavam-train data import` makes one)", 2)
+            digests[name] = hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
+        return {"amount": asdict(self.amount), "precision": self.precision, "held_out_share": HELD_OUT, "sets": digests}
+
+    def agree(self) -> None:
+        """Raises StepError where the folder holds results of other settings: runs that are there already would be taken for these."""
+        path, wanted = self.out / SETTINGS, self.settings()
+        if path.is_file():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            differ = [f"{k}: got {wanted[k]}, there {found.get(k)}" for k in wanted if wanted[k] != found.get(k)]
+            if differ:
+                raise StepError(f"{path.parent} holds results of other settings ({'; '.join(differ)}): name another --out, or the settings of before", 2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(wanted, indent=1) + "\n", encoding="utf-8")
 
     def make(self, runs: list[Callable[[], object]]) -> None:
         """All of them, the first ones first, `jobs` at a time. Where one fails, those under way are finished and no other is begun."""
@@ -179,23 +203,25 @@ class Bench:
         if not (out / "evaluation.json").is_file():
             driver = [WORLD, "evaluate", "--driver", "vavam_direct", "--model", model, "--suite", suites, "--limit", str(limit), "--media", "none"]
             fine = (0, 1)  # 1: in some runs the driver failed; they count
-            self.do(f"drive {run.name}", [*driver, "--workers", str(max(1, CORES // self.jobs)), "--out", out], fine=fine)
+            self.do(f"drive {run.name}", [*driver, "--workers", str(max(1, CORES // self.jobs)), "--out", out], fine=fine, threads=1)
         return dict(json.loads((out / "evaluation.json").read_text(encoding="utf-8")))
 
-    def do(self, name: str, command: list[Any], *, fine: tuple[int, ...] = (0,)) -> None:
+    def do(self, name: str, command: list[Any], *, fine: tuple[int, ...] = (0,), threads: int | None = None) -> None:
         """Run a step. Raises StepError where it ends with a status that is not `fine`."""
-        environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS} | {"OMP_NUM_THREADS": str(max(1, CORES // self.jobs))}
+        threads = threads or max(1, CORES // self.jobs)
+        environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS} | {"OMP_NUM_THREADS": str(threads)}
         log = self.out / "logs" / f"{name.replace(' ', '-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         begun = time.monotonic()
         with log.open("a", encoding="utf-8") as printed:
             status = subprocess.run([str(c) for c in command], env=environment, cwd=ROOT, check=False, stdout=printed, stderr=printed).returncode
         if status not in fine:
-            raise StepError(f"{name} ended with status {status}, see {log}", status)
+            raise StepError(f"{name} ended with status {status}, see {log}; the same command goes on", status)
         tqdm.write(f"── {name}: {(time.monotonic() - begun) / 60:.1f} min")
 
     def write(self, question: str, content: dict[str, Any], table: list[str]) -> None:
-        """JSON and a table."""
+        """JSON, with the settings, and a table."""
+        content = {"settings": self.settings(), **content}
         (self.out / f"{question}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (self.out / f"{question}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
         print("\n".join(table))

@@ -46,7 +46,7 @@ _GENERAL = (
 )
 _SETTINGS = (
     _setting("device", "auto, cpu, cuda or cuda:<n>."),
-    _setting("dtype", "Type the networks run in.", choices=("float32", "bfloat16", "float16")),
+    _setting("dtype", "Type the networks run in.", choices=("auto", "float32", "bfloat16", "float16")),
     _setting("autostart", "Configure and activate without a lifecycle manager.", kind="bool", choices=FALSE_TRUE),
     _setting("camera_mode", "warp to the model's camera, or resize only.", choices=("warp", "resize")),
     _setting("camera_yaml", "Calibration of the camera, a file or a name in config/cameras; given, no camera_info is read from a topic."),

@@ -6,6 +6,7 @@ import gc
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -335,6 +336,23 @@ def test_stages_are_timed_by_the_callers_clock(tiny: LoadedArtifact) -> None:
     p = Planner(tiny.model, model_id="x", command_ids=tiny.card.command_ids, config=PlannerConfig(), device=CPU, clock=lambda: float(next(ticks)))
     plan = p.step(windows(tiny, frames(tiny, 0.0))[0], Command.STRAIGHT)
     assert plan.stage_ms == (("context", 1000.0), ("denoise", 1000.0), ("select", 1000.0))
+
+
+def test_marks_of_a_clock_are_read_when_the_step_is_done(tiny: LoadedArtifact) -> None:
+    """A GPU's marks are waited for where they are read: between the stages it would stand still."""
+    taken: list[Any] = []
+
+    class Mark:
+        def __init__(self) -> None:
+            self.at = len(taken)
+            taken.append(self)
+
+        def __sub__(self, earlier: Any) -> float:
+            assert len(taken) == 4
+            return float(self.at - earlier.at)
+
+    p = Planner(tiny.model, model_id="x", command_ids=tiny.card.command_ids, config=PlannerConfig(), device=CPU, clock=Mark)
+    assert p.step(windows(tiny, frames(tiny, 0.0))[0], Command.STRAIGHT).stage_ms == (("context", 1000.0), ("denoise", 1000.0), ("select", 1000.0))
 
 
 def test_weights_that_are_not_finite_give_a_plan_that_says_so(tiny: LoadedArtifact) -> None:

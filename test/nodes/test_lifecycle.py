@@ -25,6 +25,7 @@ from std_msgs.msg import UInt64
 from visualization_msgs.msg import MarkerArray
 
 from vavam_ros.core.contracts import DomainError, Plan
+from vavam_ros.core.model.number_format import NumberFormat
 from vavam_ros.nodes import model_node, planning, vavam_node, visual
 from vavam_ros.nodes.vavam_node import VavamNode
 
@@ -127,9 +128,9 @@ class SlowLoad(VavamNode):
 
     gate = threading.Event()
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> Any:
+    def load(self, device: torch.device, formats: NumberFormat) -> Any:
         assert self.gate.wait(60.0)
-        return super().load(device, dtype)
+        return super().load(device, formats)
 
 
 def test_heartbeat_and_diagnostics_go_on_while_a_model_loads(world: Any, host: Any) -> None:

@@ -45,6 +45,7 @@ def test_every_run_is_a_recipe_and_ways_differ_in_what_they_start_from_alone(scr
     bench, noted = commands(script, tmp_path, monkeypatch)
     point = {"value": 1.0}
     loop = {"overall": {"medoid_ade_m": point}, "by_axis": [{"axis": a, "time_s": 1.0, "planner": point} for a in ("side", "ahead")]}
+    monkeypatch.setattr(script.Bench, "settings", lambda self: {})
     monkeypatch.setattr(script.Bench, "judged", lambda self, run: {"open_loop": loop})
     monkeypatch.setattr(script, "_closed", lambda *_: {"completion": {"a": 0.5, "b": 1.0}, "score": {"c": 5.0}})
     script.pretrained(bench)
@@ -90,6 +91,23 @@ def test_what_two_runs_begin_with_is_made_once(script: ModuleType, tmp_path: Pat
     monkeypatch.setattr(script.Bench, "do", done)
     bench.make([lambda: script._video(bench)] * 4)
     assert [name for name, _ in noted] == ["train video"]
+
+
+def test_results_of_other_settings_are_not_taken_for_these(script: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / "manifest.json").write_text("{}")
+    sets = {"world": str(tmp_path / "set")}
+    script.Bench(out=tmp_path / "out", sets=sets, amount=script.FAST, jobs=1).agree()
+    script.Bench(out=tmp_path / "out", sets=sets, amount=script.FAST, jobs=2).agree()
+    with pytest.raises(script.StepError, match=r"out holds results of other settings \(amount: got .*'pretrain_steps': 700.*name another --out"):
+        script.Bench(out=tmp_path / "out", sets=sets, amount=script.FULL, jobs=1).agree()
+    with pytest.raises(script.StepError, match=r"precision: got bf16, there fp32"):
+        script.Bench(out=tmp_path / "out", sets=sets, amount=script.FAST, jobs=1, precision="bf16").agree()
+    (tmp_path / "set" / "manifest.json").write_text("{ }")
+    with pytest.raises(script.StepError, match=r"sets: got"):
+        script.Bench(out=tmp_path / "out", sets=sets, amount=script.FAST, jobs=1).agree()
+    with pytest.raises(script.StepError, match=r"got no manifest\.json there"):
+        script.Bench(out=tmp_path / "new", sets={"world": str(tmp_path)}, amount=script.FAST, jobs=1).agree()
 
 
 def test_sizes_are_what_they_are_called(script: ModuleType) -> None:

@@ -11,10 +11,11 @@ import torch
 from tqdm import tqdm
 
 from vavam_ros.bags import BagReader
-from vavam_ros.cli.replay import DTYPES, pick_device
+from vavam_ros.cli.replay import pick_device
 from vavam_ros.core.artifact import load_video_artifact
 from vavam_ros.core.artifact.model_card import ModelCard
 from vavam_ros.core.camera import CanonicalCamera, Mount
+from vavam_ros.core.model.number_format import NUMBER_FORMATS
 from vavam_ros.replay.dream import Dream, DreamConfig, agreement, choose_moments, dream, picture_stamps, read_pictures
 from vavam_ros.replay.dream_film import Labels, check_suffix, write_film
 from vavam_ros.replay.dream_sheet import write_sheet
@@ -45,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         camera.add_argument(f"--{name}-topic", help="where several could be meant")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default %(default)s)")
-    run_.add_argument("--dtype", choices=sorted(DTYPES), default="float32", help="of the networks (default %(default)s)")
+    run_.add_argument("--dtype", choices=tuple(NUMBER_FORMATS), default="float32", help="of the networks (default %(default)s)")
     run_.add_argument("--threads", type=int, help="CPU threads of torch")
 
 
@@ -59,7 +60,7 @@ def run(args: argparse.Namespace) -> int:
         moments=args.moments, generated=args.frames, seen=args.seen, at_s=None if args.at is None else tuple(args.at), top_k=args.top_k or None,
         temperature=args.temperature, seed=args.seed,
     )  # fmt: skip
-    artifact = load_video_artifact(args.model, device, DTYPES[args.dtype])
+    artifact = load_video_artifact(args.model, device, NUMBER_FORMATS[args.dtype])
     card = artifact.card
     seen, dt_s = config.frames_seen(card.spec.video.frames), card.spec.frame_dt_s
     with BagReader(args.bag) as reader:

@@ -18,7 +18,9 @@ from vavam_ros.bags import BagReader, BagWriter
 from vavam_ros.core.artifact import LoadedArtifact, load_artifact
 from vavam_ros.core.camera import CanonicalCamera, Mount
 from vavam_ros.core.contracts import NS_PER_S, Command, ConfigError
+from vavam_ros.core.device_clock import stage_clock
 from vavam_ros.core.model.cpu_threads import cpu_threads, torch_threads, weights_of
+from vavam_ros.core.model.number_format import AUTO, NUMBER_FORMATS, number_format
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
 from vavam_ros.replay.evaluate import evaluate, table
 from vavam_ros.replay.inputs import BagInputs, CameraChoice, CameraSource, TopicChoice, find_inputs
@@ -27,8 +29,6 @@ from vavam_ros.replay.output import PlanBag
 from vavam_ros.replay.report import write_report
 from vavam_ros.replay.result import ReplayResult
 from vavam_ros.replay.runner import Parts, RunConfig, Runner
-
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         topics.add_argument(f"--{name}-topic")
     run_ = parser.add_argument_group("run")
     run_.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:N (default %(default)s)")
-    run_.add_argument("--dtype", choices=sorted(DTYPES), default="float32", help="of the networks (default %(default)s)")
+    run_.add_argument("--dtype", choices=(AUTO, *NUMBER_FORMATS), default=AUTO, help="of the networks (default %(default)s, as the nodes')")
     run_.add_argument("--samples", type=int, default=8, help="trajectories per plan (default %(default)s)")
     run_.add_argument("--steps", type=int, help="Euler steps (default: the model's own)")
     run_.add_argument("--seed", type=int, default=0, help="of the noise, together with the image stamp")
@@ -105,7 +105,8 @@ def replay(args: argparse.Namespace) -> ReplayResult:
     with BagReader(args.bag) as reader:
         choice = TopicChoice(image=args.image_topic, odometry=args.odometry_topic, camera_info=args.camera_info_topic, command=args.command_topic)
         inputs = find_inputs(reader, choice)
-        artifact = load_artifact(args.model, device, DTYPES[args.dtype])
+        formats = number_format(args.dtype, device)
+        artifact = load_artifact(args.model, device, formats.model, tokenizer_dtype=formats.tokenizer)
         work = args.batch * weights_of(artifact.model, artifact.tokenizer)  # one plan at a time: the node's number
         threads = cpu_threads(work, asked=args.threads, torch_has=torch.get_num_threads())
         runner, parts = build_runner(args, reader, inputs, artifact, device)
@@ -148,20 +149,15 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
     choice = CameraChoice(mode=mode, camera_yaml=args.camera, mount=mount, min_coverage=args.min_coverage)
     source = CameraSource(choice, inputs, CanonicalCamera.from_dict(card.canonical_camera), card.tokenizer.image_hw, args.rear_axle_x_m)
     view = source.first_view(reader)
-    dtype = DTYPES[args.dtype]
 
-    def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.perf_counter()
-
+    clock = stage_clock(device, time.perf_counter)
     if args.batch < 1 or (args.batch > 1 and args.context == "streaming"):
         raise ConfigError(f"--batch: got {args.batch} with --context {args.context}, expected at least 1, and 1 when streaming, which goes plan by plan")
     config = PlannerConfig(
         samples=args.samples, steps=args.steps, seed=args.seed, selection=args.selection, inference=args.inference, context=args.context
     )
     parts = Parts(
-        encoder=FrameEncoder(artifact.tokenizer, view, device=device, dtype=dtype, clock=clock),
+        encoder=FrameEncoder(artifact.tokenizer, view, device=device, dtype=artifact.tokenizer.dtype, clock=clock),
         scheduler=PlanScheduler.for_model(card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=args.plan_rate),
         planner=Planner(artifact.model, model_id=card.model_id, command_ids=card.command_ids, config=config, device=device, clock=clock),
         camera=source,
@@ -183,7 +179,7 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
 def settings_of(args: argparse.Namespace, device: torch.device, threads: int) -> dict[str, Any]:
     """What the report states about the run."""
     shown = {k: v for k, v in vars(args).items() if k not in ("report", "overwrite", "run", "func", "handler") and not callable(v)}
-    return {**shown, "device": str(device), "torch": torch.__version__, "threads": threads}
+    return {**shown, "device": str(device), "dtype": number_format(args.dtype, device).text, "torch": torch.__version__, "threads": threads}
 
 
 def print_result(args: argparse.Namespace, result: ReplayResult) -> None:

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from itertools import pairwise
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -29,8 +30,8 @@ from vavam_ros.core.planning.validation import Limits, validate
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer.vq16 import FrameTokenizer
 
-Clock = Callable[[], float]
-"""Seconds since any origin. On a GPU the caller's clock synchronises first, so that a stage is charged for its own work."""
+Clock = Callable[[], Any]
+"""Marks whose differences are seconds: seconds since any origin, or moments of a GPU (core/device_clock.py), which are not waited for between stages."""
 
 
 class StageTimer:
@@ -38,20 +39,19 @@ class StageTimer:
 
     def __init__(self, clock: Clock | None) -> None:
         self._clock = clock
-        self._last = clock() if clock else 0.0
-        self._stages: list[tuple[str, float]] = []
+        self._marks = [clock()] if clock else []
+        self._stages: list[str] = []
 
     def lap(self, stage: str) -> None:
         """Charge everything since the last lap to `stage`."""
         if self._clock:
-            now = self._clock()
-            self._stages.append((stage, (now - self._last) * 1e3))
-            self._last = now
+            self._marks.append(self._clock())
+            self._stages.append(stage)
 
     @property
     def stage_ms(self) -> tuple[tuple[str, float], ...]:
-        """(stage, milliseconds) in the order they ran."""
-        return tuple(self._stages)
+        """(stage, milliseconds) in the order they ran. Asked for last: marks of a GPU are waited for here, not at each lap."""
+        return tuple((stage, (b - a) * 1e3) for stage, (a, b) in zip(self._stages, pairwise(self._marks), strict=True))
 
 
 class FrameEncoder:

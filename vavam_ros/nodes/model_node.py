@@ -29,6 +29,7 @@ from rclpy.qos_overriding_options import QoSOverridingOptions
 
 from vavam_ros.core.contracts import ConfigError, VavamError
 from vavam_ros.core.model.cpu_threads import cpu_threads, weights_of
+from vavam_ros.core.model.number_format import NumberFormat, number_format
 from vavam_ros.nodes.conditions import Level
 from vavam_ros.nodes.diagnostics import Board, Timings
 from vavam_ros.nodes.node_part import Loaded, NodePart, chosen_device
@@ -139,7 +140,7 @@ class ModelNode(LifecycleNode):
         for part in self.parts:
             part.reset()
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> Loaded:
+    def load(self, device: torch.device, formats: NumberFormat) -> Loaded:
         """Read the model directory. Raises ArtifactError and its kinds."""
         raise NotImplementedError
 
@@ -196,10 +197,11 @@ class ModelNode(LifecycleNode):
         return super().on_configure(state)
 
     def _configure(self) -> None:
-        device, dtype = chosen_device(self.parameters), getattr(torch, self.parameters.text("dtype"))
+        device = chosen_device(self.parameters)
+        formats = number_format(self.parameters.text("dtype"), device)
         self._workers = workers = [part.start() for part in self.parts]
         found: list[Loaded] = []
-        self._run_in(workers[-1], "reading the model", lambda: found.append(self.load(device, dtype)))
+        self._run_in(workers[-1], "reading the model", lambda: found.append(self.load(device, formats)))
         self.loaded = loaded = found.pop()
         threads = self._threads(loaded)
         for part, worker in zip(self.parts, workers, strict=True):
@@ -208,7 +210,7 @@ class ModelNode(LifecycleNode):
         card = loaded.card
         self.board.state("untrained", not card.trained or card.domain == "random")
         self.board.state("synthetic", card.domain == "synthetic_world")
-        self.board.put("model", model_id=card.model_id, device=str(device), dtype=str(dtype), threads=threads, domain=card.domain, licence=card.licence)
+        self.board.put("model", model_id=card.model_id, device=str(device), dtype=formats.text, threads=threads, domain=card.domain, licence=card.licence)
         self.get_logger().info(f"configured: model {card.model_id} on {device}, CPU threads of an operation: {threads}")
 
     def _threads(self, loaded: Loaded) -> int:

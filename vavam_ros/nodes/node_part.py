@@ -11,7 +11,9 @@ import torch
 
 from vavam_ros.core.artifact import ModelCard
 from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.device_clock import stage_clock
 from vavam_ros.core.model import VaVAM
+from vavam_ros.core.model.number_format import NumberFormat
 from vavam_ros.core.tokenizer import VQ16
 from vavam_ros.nodes.parameters import Parameters
 from vavam_ros.nodes.worker import Worker
@@ -23,19 +25,14 @@ class Loaded:
 
     card: ModelCard
     device: torch.device
-    dtype: torch.dtype
+    formats: NumberFormat
     tokenizer: VQ16 | None = None
     model: VaVAM | None = None
 
     @property
-    def clock(self) -> Callable[[], float]:
-        """For stage times: seconds, after the device has finished what it was given."""
-
-        def synchronised() -> float:
-            torch.cuda.synchronize(self.device)
-            return time.perf_counter()
-
-        return synchronised if self.device.type == "cuda" else time.perf_counter
+    def clock(self) -> Callable[[], Any]:
+        """For stage times. A GPU is not waited for."""
+        return stage_clock(self.device, time.perf_counter)
 
 
 class NodePart(Protocol):

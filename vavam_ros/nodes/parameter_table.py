@@ -30,8 +30,9 @@ _GENERAL = (
         default="auto",
         description="`auto` (the GPU when there is one), `cpu`, `cuda` or `cuda:<n>`. `cuda` without a usable GPU fails configure; it never falls back.",
     ),
-    Row(name="dtype", default="float32", choices=("float32", "bfloat16", "float16"),
-        description="Type the networks run in. Sampling state, time and poses stay fp32/fp64."),
+    Row(name="dtype", default="auto", choices=("auto", "float32", "bfloat16", "float16"),
+        description="Type the networks run in; `auto`: bfloat16 for the driving model on a GPU that computes it, float32 for the tokenizer and on a CPU. "
+        "Sampling state, time and poses stay fp32/fp64."),
     Row(name="num_threads", default=0, low=0, high=256,
         description="CPU threads of one torch operation; 0: one for a small model (under 5 million weights), "
         "else torch's own choice. Bit-equal plans need equal numbers."),

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from vavam_ros.core.artifact import load_tokenizer, read_card, require_domain
+from vavam_ros.core.model.number_format import NumberFormat
 from vavam_ros.nodes.model_node import ModelNode, run
 from vavam_ros.nodes.node_part import Loaded
 from vavam_ros.nodes.tokenizing import Tokenizing
@@ -21,12 +22,12 @@ class TokenizerNode(ModelNode):
         self.tokenizing = Tokenizing(self)
         self.parts = (self.tokenizing,)
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> Loaded:
+    def load(self, device: torch.device, formats: NumberFormat) -> Loaded:
         """Card and tokenizer."""
         p = self.parameters
         card = read_card(p.text("model_dir"))
         require_domain(card, allow_untrained=p.flag("allow_untrained"), allow_synthetic=p.flag("allow_synthetic"))
-        return Loaded(card=card, device=device, dtype=dtype, tokenizer=load_tokenizer(p.text("model_dir"), device, dtype))
+        return Loaded(card=card, device=device, formats=formats, tokenizer=load_tokenizer(p.text("model_dir"), device, formats.tokenizer))
 
 
 def main(args: Sequence[str] | None = None) -> None:

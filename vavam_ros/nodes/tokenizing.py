@@ -118,7 +118,7 @@ class Tokenizing:
         self._encoder_generation = 0
         self._refused: tuple[CameraModel, CameraError] | None = None
         resize = ViewTransform(self._canonical, self._out_hw, "resize", self._yaml if self._mode == "resize" else None)
-        self._encoder = FrameEncoder(loaded.tokenizer, resize, device=loaded.device, dtype=loaded.dtype, clock=loaded.clock)
+        self._encoder = FrameEncoder(loaded.tokenizer, resize, device=loaded.device, dtype=loaded.formats.tokenizer, clock=loaded.clock)
         self._encoder.warm_up()
 
     def advertise(self) -> None:

@@ -10,6 +10,7 @@ from sensor_msgs.msg import Image
 
 from vavam_ros.core.artifact import load_artifact, read_card, require_domain
 from vavam_ros.core.contracts import Plan
+from vavam_ros.core.model.number_format import NumberFormat
 from vavam_ros.nodes import convert, visual
 from vavam_ros.nodes.model_node import ModelNode, run
 from vavam_ros.nodes.node_part import Loaded
@@ -26,12 +27,12 @@ class VavamNode(ModelNode):
         self.tokenizing = Tokenizing(self, on_frame=self.planning.push)
         self.parts = (self.tokenizing, self.planning)
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> Loaded:
+    def load(self, device: torch.device, formats: NumberFormat) -> Loaded:
         """Card, tokenizer and model."""
         p = self.parameters
         require_domain(read_card(p.text("model_dir")), allow_untrained=p.flag("allow_untrained"), allow_synthetic=p.flag("allow_synthetic"))
-        artifact = load_artifact(p.text("model_dir"), device, dtype, p.flag("check_golden"))
-        return Loaded(card=artifact.card, device=device, dtype=dtype, tokenizer=artifact.tokenizer, model=artifact.model)
+        artifact = load_artifact(p.text("model_dir"), device, formats.model, p.flag("check_golden"), formats.tokenizer)
+        return Loaded(card=artifact.card, device=device, formats=formats, tokenizer=artifact.tokenizer, model=artifact.model)
 
     def _configure(self) -> None:
         super()._configure()

@@ -92,8 +92,14 @@ def _swap_in(part: Path, directory: Path) -> None:
     shutil.rmtree(old, ignore_errors=True)
 
 
-def load_artifact(directory: Path | str, device: torch.device | str, dtype: torch.dtype = torch.float32, check_golden: bool = True) -> LoadedArtifact:
-    """Read, check and move a model to a device. Raises ArtifactError and its kinds, naming the file, what is wrong and what to do."""
+def load_artifact(
+    directory: Path | str,
+    device: torch.device | str,
+    dtype: torch.dtype = torch.float32,
+    check_golden: bool = True,
+    tokenizer_dtype: torch.dtype | None = None,
+) -> LoadedArtifact:
+    """Read, check and move a model to a device; `tokenizer_dtype` None: as the model. Raises ArtifactError and its kinds, naming the file and what to do."""
     directory = Path(directory)
     card = read_card(directory)
     if card.kind != "vavam":
@@ -103,7 +109,7 @@ def load_artifact(directory: Path | str, device: torch.device | str, dtype: torc
     tokenizer = _load_parts(directory, card, model, device)
     if check_golden:
         replay(model, tokenizer, read_tensors(directory / GOLDEN_FILE), str(directory / GOLDEN_FILE))
-    return LoadedArtifact(card=card, model=model.to(dtype), tokenizer=tokenizer.cast(dtype))
+    return LoadedArtifact(card=card, model=model.to(dtype), tokenizer=tokenizer.cast(tokenizer_dtype or dtype))
 
 
 def load_video_artifact(directory: Path | str, device: torch.device | str, dtype: torch.dtype = torch.float32, check_golden: bool = True) -> LoadedVideo:
