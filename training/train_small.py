@@ -111,7 +111,7 @@ def _processes(count: int) -> list[str | Path]:
 def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) -> None:
     """One stage by its recipe; told to stop, it goes on with the next call."""
     player = "generator" if stage == "tokenizer" else "model"
-    changes = [*changes, "loop.workers=0", f"loop.precision={fastest_precision()}"]
+    changes = [*changes, "loop.workers=0", f"loop.precision={fastest_precision(convolutions=stage == 'tokenizer')}"]
     if steps := size.steps.get(stage, 0):
         schedule = f"loop.players.{player}.schedule"
         changes += [f"loop.steps={steps}", f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps=5", f"{schedule}.drop_steps={steps // 3}"]
