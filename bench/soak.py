@@ -4,8 +4,8 @@
 
 Slopes are taken after a warm-up, the first fifth. Their 95 % error respects that neighbouring samples are alike (vavam_ros/measure/trend.py). Judged is
 the memory that a process shares with nobody: of what it shares, the transport's segments have a fixed size, whose pages become resident as pictures first
-come to lie on them. Exit status 1 when the lower bound of a node's slope exceeds 1 MB/h or the segments that it maps became larger, 2 when the nodes ended
-or no plan came. Ctrl-C ends early and reports what there is.
+come to lie on them. Exit status 1 when the lower bound of a node's slope or of the GPU's memory exceeds 1 MB/h or that of the latency 20 ms/h, or the
+segments that a node maps became larger; 2 when the nodes ended or no plan came. Ctrl-C ends early and reports what there is.
 `--write` renews docs/results/soak.md and its plot (matplotlib).
 """
 
@@ -31,12 +31,13 @@ from vavam_ros.cli.live_camera import CameraSettings  # noqa: E402
 from vavam_ros.cli.live_nodes import Live, LiveError, started  # noqa: E402
 from vavam_ros.cli.profile import image_size  # noqa: E402
 from vavam_ros.core.contracts import VavamError  # noqa: E402
-from vavam_ros.measure.processes import Usage, shared_segments  # noqa: E402
+from vavam_ros.measure.processes import GROWTH_MB_PER_H, Usage, shared_segments  # noqa: E402
 from vavam_ros.measure.stages import whole_ms  # noqa: E402
 from vavam_ros.measure.trend import Slope, after_warm_up, slope  # noqa: E402
 
 PAGE = ROOT / "docs" / "results" / "soak.md"
-LIMIT_MB_PER_H = 1.0
+LIMIT_MB_PER_H = GROWTH_MB_PER_H
+LIMIT_MS_PER_H = 20.0  # a tenth of a plan's whole latency; a leak of time would show in hours
 WARM_UP = 0.2  # share of the run
 PERIOD_S = 1.0
 SEGMENTS_EVERY = 60  # samples
@@ -137,18 +138,24 @@ def _look_at_segments(result: Soak) -> None:
 
 
 def verdict(result: Soak) -> tuple[bool, str]:
-    """Does no process grow, as far as can be told, and a sentence that says so."""
-    slopes = {u.name: u.slope(own=True, warm_up=WARM_UP) for u in result.usages}
-    mapped = [name for name, (first, last) in result.segments.items() if last[1] > first[1]]
-    if mapped:
-        return False, f"maps more shared memory than at first: {', '.join(mapped)}"
-    growing = [name for name, s in slopes.items() if s is not None and s.low > LIMIT_MB_PER_H]
-    if growing:
-        return False, f"grows by more than {LIMIT_MB_PER_H:g} MB/h: {', '.join(growing)}"
-    unsure = [name for name, s in slopes.items() if s is None or s.high > LIMIT_MB_PER_H]
+    """Does nothing grow, as far as can be told, and a sentence that says so."""
+    slopes = {f"own memory of {u.name}": (u.slope(own=True, warm_up=WARM_UP), LIMIT_MB_PER_H) for u in result.usages}
+    if result.gpu_mb:
+        slopes["GPU memory"] = (result.gpu_slope(), LIMIT_MB_PER_H)
+    slopes["latency"] = (result.latency_slope(), LIMIT_MS_PER_H)
+    said = [f"more shared memory than at first: {name}" for name, (first, last) in result.segments.items() if last[1] > first[1] + LIMIT_MB_PER_H]
+    said += [f"{name} grows by more than {limit:g} {_unit(name)}/h" for name, (s, limit) in slopes.items() if s is not None and s.low > limit]
+    if said:
+        return False, "; ".join(said)
+    unsure = [name for name, (s, limit) in slopes.items() if s is None or s.high > limit]
+    limits = f"{LIMIT_MB_PER_H:g} MB/h or {LIMIT_MS_PER_H:g} ms/h"
     if unsure:
-        return True, f"growth beyond {LIMIT_MB_PER_H:g} MB/h is neither shown nor excluded for {', '.join(unsure)}: a longer run has a smaller error"
-    return True, f"growth beyond {LIMIT_MB_PER_H:g} MB/h is excluded at 95 %"
+        return True, f"growth beyond {limits} is neither shown nor excluded for {', '.join(unsure)}: a longer run has a smaller error"
+    return True, f"growth beyond {limits} is excluded at 95 %"
+
+
+def _unit(name: str) -> str:
+    return "ms" if name == "latency" else "MB"
 
 
 def rows_of(result: Soak) -> str:

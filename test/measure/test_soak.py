@@ -39,14 +39,14 @@ def test_a_flat_run_is_a_success_and_draws_its_plot(ended: Callable[[Soak], int]
     assert ended(run()) == 0
     assert (tmp_path / "soak.png").stat().st_size > 10_000
     text = capsys.readouterr().out
-    assert "Growth beyond 1 MB/h is excluded at 95 %." in text
+    assert "Growth beyond 1 MB/h or 20 ms/h is excluded at 95 %." in text
     assert "| vavam_node | 0.25 | 500 MB | +0.00 ± 0.00 MB/h | 300 MB | +0.00 ± 0.00 MB/h | 90, at the end 120 of 137 MB |" in text
     assert "| pictures sent | 54000 |" in text
 
 
 def test_growth_is_status_1_and_names_the_process(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(run(mb_per_h=5.0)) == 1
-    assert "Grows by more than 1 MB/h: vavam_node" in capsys.readouterr().out
+    assert "Own memory of vavam_node grows by more than 1 MB/h." in capsys.readouterr().out
 
 
 def test_pages_of_a_segment_that_become_resident_are_no_growth_but_another_segment_is(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -54,26 +54,36 @@ def test_pages_of_a_segment_that_become_resident_are_no_growth_but_another_segme
     soak.usages[0].samples = [replace(s, rss_mb=s.rss_mb + 20 * (i > 1000)) for i, s in enumerate(soak.usages[0].samples)]
     assert ended(soak) == 0
     text = capsys.readouterr().out
-    assert "Growth beyond 1 MB/h is excluded at 95 %." in text
+    assert "Growth beyond 1 MB/h or 20 ms/h is excluded at 95 %." in text
     assert "| 520 MB |" in text
     soak.segments["vavam_node"][1] = (120.0, 274.0)
     assert ended(soak) == 1
-    assert "Maps more shared memory than at first: vavam_node." in capsys.readouterr().out
+    assert "More shared memory than at first: vavam_node." in capsys.readouterr().out
 
 
 def test_growth_below_the_limit_is_none(ended: Callable[[Soak], int]) -> None:
     assert ended(run(mb_per_h=0.5)) == 0
 
 
-def test_a_latency_that_rises_is_in_the_table() -> None:
+def test_a_latency_that_rises_is_in_the_table_and_beyond_its_limit_a_failure(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert "| slope | +7.00 ± 0.00 ms/h |" in rows_of(run(ms_per_h=7.0))
+    assert ended(run(ms_per_h=7.0)) == 0
+    assert ended(run(ms_per_h=30.0)) == 1
+    assert "Latency grows by more than 20 ms/h." in capsys.readouterr().out
+
+
+def test_gpu_memory_that_grows_is_a_failure(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
+    soak = run()
+    soak.gpu_mb = [(float(t), 1000 + 5 * t / 3600) for t in range(SECONDS)]
+    assert ended(soak) == 1
+    assert "GPU memory grows by more than 1 MB/h." in capsys.readouterr().out
 
 
 def test_a_run_too_short_to_tell_claims_nothing(ended: Callable[[Soak], int], capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(run(seconds=3)) == 0
     text = capsys.readouterr().out
     assert "too short to tell" in text
-    assert "neither shown nor excluded for vavam_node" in text
+    assert "neither shown nor excluded for own memory of vavam_node, latency" in text
 
 
 @pytest.mark.parametrize(("ended_by", "plans"), [("a node ended", 100), ("", 0)])

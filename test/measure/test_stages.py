@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import pairwise
 
 import pytest
 
+from vavam_ros.cli.live_nodes import Listener, Live, _Log
+from vavam_ros.cli.profile import figures_of, report
+from vavam_ros.measure.processes import Sample, Usage
 from vavam_ros.measure.stages import STAGES, SUM, WHOLE, all_stages, live_spans, reported_rows, stage_rows, stage_table
 from vavam_ros.replay.profile import Journey
 
@@ -56,3 +60,35 @@ def test_stages_of_a_tokenizer_in_a_process_of_its_own_come_from_its_diagnostics
     timing = {"decode.p50_ms": "0.5", "decode.p95_ms": "0.9", "decode.p99_ms": "1", "decode.max_ms": "2", "decode.runs": "40", "tokenize.done": "7"}
     (row,) = reported_rows(timing, ("decode", "warp"))
     assert (row.name, row.n, row.p50, row.p95, row.p99, row.share) == ("decode", 40, 0.5, 0.9, 1.0, None)
+
+
+def live(timing: dict[str, str], usages: list[Usage] | None = None) -> Live:
+    """Nodes of which the planner reported these times."""
+    listener = Listener("vavam", timing={"vavam_node": {"timing": timing}})
+    return Live(listener=listener, usages=usages or [], camera=None, ended=threading.Event(), log=_Log(None))
+
+
+def test_what_a_tick_does_after_its_path_is_a_row_below_the_whole_and_in_no_sum() -> None:
+    journeys, nodes = [journey(i) for i in range(9)], live({"prepare.p50_ms": "70", "prepare.p95_ms": "80", "prepare.p99_ms": "90", "prepare.runs": "7"})
+    figures = figures_of(nodes, journeys, "nodes", 4.5)
+    (row,) = figures["stages_after_the_path"]
+    assert (row["name"], row["n"], row["p50"], row["p99"], row["share"]) == ("prepare", 7, 70.0, 90.0, None)
+    exact = figures_of(live({}), journeys, "nodes", 4.5)
+    assert exact["stages_after_the_path"] == []
+    assert figures["stages"] == exact["stages"], "the sum of the stages stays the latency"
+    lines = report(figures, nodes, journeys, cut=False).splitlines()
+    (below,) = [i for i, line in enumerate(lines) if line.startswith("prepare (after the Path)")]
+    assert lines[below].split()[-4:] == ["7", "70.00", "80.00", "90.00"]
+    assert lines[below - 1].startswith(WHOLE)
+    assert "after the Path" not in report(exact, live({}), journeys, cut=False)
+
+
+def test_memory_is_judged_by_what_a_process_shares_with_nobody() -> None:
+    samples = [Sample(t_s=float(t), cpu_s=t / 4, rss_mb=500 + t / 100, own_mb=300 + t / 36_000) for t in range(200)]  # 36 MB/h of segments, 0.1 of its own
+    nodes = live({}, [Usage(name="vavam_node", pid=1, samples=samples)])
+    figures = figures_of(nodes, [journey(0)], "nodes", 200.0)
+    (process,) = figures["processes"]
+    assert process["own_slope"]["per_h"] == pytest.approx(0.1)
+    assert process["rss_slope"]["per_h"] == pytest.approx(36.0)
+    assert process["own_grows"] is False
+    assert "growth of own memory beyond 1 MB/h, excluded at 95 %: vavam_node" in report(figures, nodes, [journey(0)], cut=False)

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 WARM_UP_S = 2.0
 SAMPLE_S = 0.25
+SECONDS, IMAGE, RATE_HZ = 20.0, "1600x900", 30.0  # defaults; the arguments' own is None, so that one that was given can be told
+OF_THE_FEEDER = ("--model", "--image", "--rate", "--compressed", "--set")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,12 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--attach", metavar="NAMESPACE", help="measure the nodes that run in this namespace (of vavam launch: vavam) and are fed")
     parser.add_argument("--trace", type=Path, help="JSON file to write, in Chrome's trace event format (ui.perfetto.dev opens it)")
     parser.add_argument("--image-topic", help="of a recording; default: the only one of its type")
-    live = parser.add_argument_group("with --live or --attach")
-    live.add_argument("--seconds", type=float, default=20.0, help="how long to measure, after the first Path and a moment (default %(default)s)")
-    live.add_argument("--json", type=Path, help="JSON file to write, with all figures")
+    either = parser.add_argument_group("with --live or --attach")
+    either.add_argument("--seconds", type=float, help=f"how long to measure, after the first Path and a moment (default {SECONDS:g})")
+    either.add_argument("--json", type=Path, help="JSON file to write, with all figures")
+    live = parser.add_argument_group("with --live")
     live.add_argument("--model", type=Path, help="model directory (default: a small one with random weights, on the CPU)")
-    live.add_argument("--image", default="1600x900", metavar="WxH", help="size of the pictures (default %(default)s)")
-    live.add_argument("--rate", type=float, default=30.0, help="pictures per second (default %(default)s)")
+    live.add_argument("--image", metavar="WxH", help=f"size of the pictures (default {IMAGE})")
+    live.add_argument("--rate", type=float, help=f"pictures per second (default {RATE_HZ:g})")
     live.add_argument("--compressed", action="store_true", help="JPEG pictures")
     set_help = "launch argument of `vavam launch vavam`, e.g. tokenize_rate_hz:=0, plan_rate_hz:=10, composed:=false; may be repeated"
     live.add_argument("--set", action="append", default=[], metavar="name:=value", dest="assignments", help=set_help)
@@ -48,8 +51,8 @@ def run(args: argparse.Namespace) -> int:
         raise ConfigError("vavam profile: expected one of a recording, --live and --attach NAMESPACE")
     if args.bag is None:
         return run_live(args)
-    if args.json is not None:
-        raise ConfigError("--json: got it with a recording, expected it with --live or --attach")
+    refuse(args, ("--seconds", "--json"), "a recording", "--live or --attach")
+    refuse(args, OF_THE_FEEDER, "a recording", "--live")
     profile = read_profile(args.bag, args.image_topic)
     print(f"{args.bag}: {len(profile.journeys)} plans; {profile.unplanned} pictures were not planned from")
     print(table(profile))
@@ -58,6 +61,15 @@ def run(args: argparse.Namespace) -> int:
         write_trace(args.trace, profile.journeys)
         print(f"trace: {args.trace}")
     return 0 if profile.journeys else 1
+
+
+def refuse(args: argparse.Namespace, options: Sequence[str], got: str, expected: str) -> None:
+    """Raises ConfigError where one of the options was given."""
+    values = {option: getattr(args, {"--set": "assignments"}.get(option, option[2:].replace("-", "_"))) for option in options}
+    given = [option for option, value in values.items() if not (value is None or value is False or value == [])]
+    if given:
+        it = "it" if len(given) == 1 else "them"
+        raise ConfigError(f"{', '.join(given)}: got {it} with {got}, expected {it} with {expected}")
 
 
 # ── live ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────────────
@@ -77,21 +89,22 @@ def run_live(args: argparse.Namespace) -> int:
     from vavam_ros.cli.live_camera import CameraSettings
     from vavam_ros.cli.live_nodes import attached, started
 
-    width, height = image_size(args.image)
-    if args.seconds <= 0.0 or args.rate <= 0.0:
-        raise ConfigError(f"got --seconds {args.seconds:g} and --rate {args.rate:g}, expected numbers above 0")
-    camera = CameraSettings(width=width, height=height, rate_hz=args.rate, compressed=args.compressed)
+    refuse(args, ("--image-topic",), "--attach" if args.attach is not None else "--live", "a recording")
+    seconds, rate_hz = SECONDS if args.seconds is None else args.seconds, RATE_HZ if args.rate is None else args.rate
+    if seconds <= 0.0 or rate_hz <= 0.0:
+        raise ConfigError(f"got --seconds {seconds:g} and --rate {rate_hz:g}, expected numbers above 0")
     if args.attach is not None:
-        if args.model is not None or args.compressed or args.assignments:
-            raise ConfigError("--model, --compressed, --set: got one with --attach, expected them with --live: the nodes that run have theirs")
+        refuse(args, OF_THE_FEEDER, "--attach", "--live: the nodes that run have their own model and arguments, and pictures of somebody else")
         what, nodes = f"nodes in /{args.attach.strip('/')}", attached(args.attach)
     else:
+        width, height = image_size(IMAGE if args.image is None else args.image)
+        camera = CameraSettings(width=width, height=height, rate_hz=rate_hz, compressed=args.compressed)
         what, nodes = f"{args.model or 'small model, random weights'}, {camera.text}", started(args.model, camera, parse_assignments(args.assignments))
     with nodes as live:
         print(f"{what}: waiting for the first Path", file=sys.stderr)
         live.wait_for_path()
         time.sleep(WARM_UP_S)
-        journeys, took_s, cut = measure(live, args.seconds)
+        journeys, took_s, cut = measure(live, seconds)
         figures = figures_of(live, journeys, what, took_s)
     print(report(figures, live, journeys, cut=cut))
     if args.trace is not None:
@@ -127,13 +140,15 @@ def measure(live: Live, seconds: float) -> tuple[list[Journey], float, bool]:
 
 def figures_of(live: Live, journeys: Sequence[Journey], what: str, took_s: float) -> dict[str, Any]:
     """Everything that was measured, in plain types."""
-    from vavam_ros.measure.stages import OF_THE_TOKENIZER, as_json, reported_rows, stage_rows
+    from vavam_ros.measure.stages import AFTER_THE_PATH, OF_THE_TOKENIZER, as_json, reported_rows, stage_rows
     from vavam_ros.measure.trend import slope
 
     rows = stage_rows(journeys)
     known = {r.name for r in rows}
     apart = [s for s in OF_THE_TOKENIZER if s not in known]
-    reported = [r for tasks in live.listener.timing.values() for r in reported_rows(tasks.get("timing", {}), apart)]
+    reported, after = (
+        [r for tasks in live.listener.timing.values() for r in reported_rows(tasks.get("timing", {}), stages)] for stages in (apart, AFTER_THE_PATH)
+    )
     gpu = live.listener.gpu_mb
     return {
         "what": what,
@@ -142,8 +157,18 @@ def figures_of(live: Live, journeys: Sequence[Journey], what: str, took_s: float
         "pictures_sent": live.camera.sent if live.camera is not None else None,
         "stages": as_json(rows),
         "stages_of_the_tokenizers_own_window": as_json(reported),
+        "stages_after_the_path": as_json(after),
         "processes": [
-            {"name": u.name, "pid": u.pid, "cores": u.cores, "rss_mb": u.samples[-1].rss_mb, "own_mb": u.samples[-1].own_mb, "rss_slope": _plain(u.slope())}
+            {
+                "name": u.name,
+                "pid": u.pid,
+                "cores": u.cores,
+                "own_mb": u.samples[-1].own_mb,
+                "own_slope": _plain(u.slope(own=True)),
+                "own_grows": u.grows(),
+                "rss_mb": u.samples[-1].rss_mb,
+                "rss_slope": _plain(u.slope()),
+            }
             for u in live.usages
             if u.samples
         ],
@@ -161,7 +186,10 @@ def report(figures: dict[str, Any], live: Live, journeys: Sequence[Journey], *, 
     from vavam_ros.measure.stages import Row, stage_table
 
     lines = [f"{figures['what']}: {figures['plans']} plans in {figures['seconds']:.1f} s{' (interrupted)' if cut else ''}"]
-    lines.append(stage_table([Row(**r) for r in figures["stages"]]))
+    after = [Row(**{**r, "name": f"{r['name']} (after the Path)"}) for r in figures["stages_after_the_path"]]
+    lines.append(stage_table([*(Row(**r) for r in figures["stages"]), *after]))
+    if after:
+        lines.append("after the Path: work of a tick that its Path does not wait for, as the planner reports it of its newest ticks")
     if apart := figures["stages_of_the_tokenizers_own_window"]:
         lines += ["within tokens, as the tokenizer reports them of all its pictures:", stage_table([Row(**r) for r in apart])]
     if journeys and not any(r["name"] == "publish" for r in figures["stages"]):
@@ -169,6 +197,6 @@ def report(figures: dict[str, Any], live: Live, journeys: Sequence[Journey], *, 
     lines += ["", usage_table(live.usages) if live.usages else "no process of these nodes on this machine"]
     if figures["gpu"] is not None:
         s = figures["gpu"]["slope"]
-        trend = f"{s['per_h']:+.1f} ± {s['se']:.1f} MB/h (standard error)" if s else "slope: too short to tell"
+        trend = f"{s['per_h']:+.2f} ± {s['half']:.2f} MB/h" if s else "slope: too short to tell"
         lines.append(f"GPU memory reserved {figures['gpu']['reserved_mb']:.0f} MB, {trend}")
     return "\n".join(lines)

@@ -12,6 +12,7 @@ from vavam_ros.measure.trend import Slope, after_warm_up, slope
 
 PROC = Path("/proc")
 MB = 1e6
+GROWTH_MB_PER_H = 1.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +53,16 @@ class Usage:
         t = [s.t_s for s in self.samples]
         i = after_warm_up(t, warm_up)
         return slope(t[i:], [s.own_mb if own else s.rss_mb for s in self.samples[i:]])
+
+    def grows(self, warm_up: float = 0.2) -> bool | None:
+        """Whether own memory grows by more than `GROWTH_MB_PER_H`, at 95 %; None: the samples cannot tell.
+
+        Not judged by RSS: of what is shared, the transport's segments have a fixed size, whose pages become resident when they are first touched.
+        """
+        found = self.slope(own=True, warm_up=warm_up)
+        if found is None or found.low <= GROWTH_MB_PER_H < found.high:
+            return None
+        return found.low > GROWTH_MB_PER_H
 
 
 def read_process(pid: int) -> Sample | None:
@@ -101,13 +112,18 @@ def processes_in(namespace: str) -> dict[str, int]:
 
 
 def usage_table(usages: Iterable[Usage], warm_up: float = 0.2) -> str:
-    """For people: cores, memory now, and its slope with one standard error."""
-    lines = [f"{'':28} {'cores':>6} {'RSS MB':>8} {'own MB':>8}   slope of RSS"]
+    """For people: cores, memory now, its slopes with half of their 95 % intervals, and whether own memory grows."""
+    lines = [f"{'':28} {'cores':>6} {'own MB':>8} {'its slope':>22} {'RSS MB':>8} {'its slope':>22}"]
+    said: dict[bool | None, list[str]] = {True: [], None: [], False: []}
     for u in usages:
         if not u.samples:
             lines.append(f"{u.name:28} gone")
             continue
-        cores, trend, last = u.cores, u.slope(warm_up=warm_up), u.samples[-1]
-        text = f"{trend.per_h:+.1f} ± {trend.se:.1f} MB/h (standard error, {trend.blocks} blocks)" if trend else "too short to tell"
-        lines.append(f"{u.name:28} {cores if cores is not None else float('nan'):6.2f} {last.rss_mb:8.1f} {last.own_mb:8.1f}   {text}")
+        cores, last = u.cores, u.samples[-1]
+        own, rss = (s.text("MB") if s is not None else "too short to tell" for s in (u.slope(own=True, warm_up=warm_up), u.slope(warm_up=warm_up)))
+        lines.append(f"{u.name:28} {cores if cores is not None else float('nan'):6.2f} {last.own_mb:8.1f} {own:>22} {last.rss_mb:8.1f} {rss:>22}")
+        said[u.grows(warm_up)].append(u.name)
+    what = f"growth of own memory beyond {GROWTH_MB_PER_H:g} MB/h"
+    words = {True: "shown", None: "neither shown nor excluded (a longer run has a smaller error)", False: "excluded at 95 %"}
+    lines += [f"{what}, {words[found]}: {', '.join(names)}" for found, names in said.items() if names]
     return "\n".join(lines)

@@ -13,6 +13,7 @@ from vavam_ros.replay.profile import SAME_CLOCK_S, Journey, Span
 PLANNED = ("context", "denoise", "select")
 OF_THE_TOKENIZER = ("transport", "wait", "queue", "decode", "warp", "tokenize")
 STAGES = (*OF_THE_TOKENIZER, "ring", "plan_queue", *PLANNED, "publish")
+AFTER_THE_PATH = ("prepare",)  # work of the tick that no Path waits for; where the next frame comes before its end, that waits in plan_queue
 SUM, WHOLE = "sum of the stages", "camera stamp → Path heard"
 
 
@@ -85,7 +86,7 @@ def stage_rows(journeys: Sequence[Journey]) -> list[Row]:
 
 
 def reported_rows(timing: Mapping[str, str], stages: Sequence[str]) -> list[Row]:
-    """Rows of a node's own diagnostics (status `timing`), for stages that no plan carries: those of a tokenizer in a process of its own."""
+    """Rows of a node's own diagnostics (status `timing`), for stages that no plan carries: of a tokenizer in a process of its own, and after the Path."""
     return [
         Row(name=s, n=int(timing[f"{s}.runs"]), **{q: float(timing[f"{s}.{q}_ms"]) for q in ("p50", "p95", "p99")})
         for s in stages
