@@ -1,14 +1,17 @@
 """All measurements, one after the other; on request their output becomes the blocks of docs/results/performance.md and precision.md.
 
-    python -m bench [--only model|inference|cost|compilers|nodes|precision] [--quick] [--compile] [--model DIR] [--write]
+    python -m bench [--only model|inference|cost|compilers|nodes|precision|gpu] [--quick] [--compile] [--model DIR] [--write]
+    python -m bench --only layers [--compile] [--write]                         six layers of S, repeated more often: 12 minutes in fp32
     python -m bench soak …                                                      half an hour of its own: bench/soak.py, docs/results/soak.md
 
+`gpu` is skipped where there is no CUDA device.
 Ratios and latencies belong here, never in a test. Figures are of the machine that ran them; the page names it.
 """
 
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 
@@ -16,24 +19,34 @@ from bench.page import ROOT, renew
 
 PAGE = ROOT / "docs" / "results" / "performance.md"
 BENCHES = {
-    "model": "bench/bench_model.py",
-    "inference": "bench/bench_inference.py",
-    "cost": "bench/bench_cost.py",
-    "compilers": "bench/bench_compilers.py",
-    "nodes": "bench/bench_node_overhead.py",
-    "precision": "bench/bench_precision.py",
+    "model": ["bench/bench_model.py"],
+    "inference": ["bench/bench_inference.py"],
+    "layers": ["bench/bench_inference.py", "--sizes", "S", "--layers", "6", "--repeats", "12"],
+    "cost": ["bench/bench_cost.py"],
+    "compilers": ["bench/bench_compilers.py"],
+    "nodes": ["bench/bench_node_overhead.py"],
+    "precision": ["bench/bench_precision.py"],
+    "gpu": ["bench/bench_gpu.py"],
 }
+ONLY_ASKED_FOR = {"layers"}  # 12 minutes in fp32
 HAVE_QUICK = {"inference", "cost", "precision"}
 HAVE_MODEL = {"precision"}
-HAVE_COMPILE = {"inference"}
-HAVE_WRITE = {"compilers", "cost", "precision"}  # they write themselves
+HAVE_COMPILE = {"inference", "layers"}
+HAVE_WRITE = {"compilers", "cost", "gpu", "precision"}  # they write themselves
 
 
-def run(script: str, *arguments: str) -> tuple[int, str]:
-    """One benchmark in a process of its own: exit status and what it printed, which is shown as it comes."""
-    print(f"== {script}", *arguments, flush=True)
+def has_gpu() -> bool:
+    """There is a CUDA device. Imports torch, which takes seconds."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def run(*words: str) -> tuple[int, str]:
+    """One benchmark in a process of its own, `words` being script and arguments: exit status and what it printed, which is shown as it comes."""
+    print("==", *words, flush=True)
     printed = []
-    with subprocess.Popen([sys.executable, "-u", script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([sys.executable, "-u", *words], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         for line in process.stdout:
             print(line, end="", flush=True)
@@ -55,16 +68,20 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}, and the page of: {', '.join(sorted(HAVE_WRITE))}")
     args = parser.parse_args()
     worst = 0
-    for name in [args.only] if args.only else list(BENCHES):
-        words = ["--quick"] if args.quick and name in HAVE_QUICK else []
+    for name in [args.only] if args.only else [name for name in BENCHES if name not in ONLY_ASKED_FOR]:
+        if name == "gpu" and not has_gpu():
+            print("== bench/bench_gpu.py: skipped, there is no CUDA device", flush=True)
+            continue
+        words = [*BENCHES[name]]
+        words += ["--quick"] if args.quick and name in HAVE_QUICK else []
         words += ["--compile"] if args.compile and name in HAVE_COMPILE else []
         words += ["--model", args.model] if args.model and name in HAVE_MODEL else []
         words += ["--write"] if args.write and name in HAVE_WRITE else []
-        status, text = run(BENCHES[name], *words)
+        status, text = run(*words)
         worst = max(worst, status)
         whole = status == 0 or "BROKEN" in text  # a ratio beyond its limit is a result, a run that broke off is none
         if args.write and name not in HAVE_WRITE and whole:
-            renew(PAGE, name, text)
+            renew(PAGE, name, text, command=shlex.join(["python", *words]))
     return worst
 
 

@@ -3,8 +3,9 @@
     python bench/bench_cost.py [--quick] [--size small] [--repeats 5] [--threads N] [--write]
 
 The fast path on random weights in fp32. The floor (bench/cost.py) is of the operations and bytes, at the matrix rate and the reading bandwidth measured in the
-same run. `--quick` leaves out the size S (half a minute). `--write` renews the blocks `cost` and `predictions` of docs/results/performance.md, the plot
-cost.png and the log cost.json beside it.
+same run. Points are run in turn, each round in another order: on a shared host that drifts, a point must not stand for the minute in which it ran. Its
+spread is from the fastest to the slowest run. The size S, being long, has one run by itself; `--quick` leaves it out (half a minute). `--write` renews the
+blocks `cost` and `predictions` of docs/results/performance.md, the plot cost.png and the log cost.json beside it.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import statistics
 import sys
 import time
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import cost
-from bench.bench_inference import build, matrix_rate
-from bench.bench_model import medians_s
+from bench.bench_inference import build, matrix_rate, times_s
 from bench.page import ROOT, machine, renew
 from vavam_ros.core.model.fast import FastVaVAM
 from vavam_ros.core.spec import PRESETS, ModelSpec
@@ -43,7 +46,7 @@ Point = dict[str, Any]
 def reading_gbps() -> float:
     """Of a sum over 400 MB."""
     x = torch.ones(100_000_000)
-    return 0.4 / min(medians_s({"sum": x.sum}, 3, True, time.perf_counter)["sum"] for _ in range(3))
+    return 0.4 / min(times_s({"sum": x.sum}, 9, time.perf_counter)["sum"])
 
 
 def here(spec: ModelSpec) -> cost.Device:
@@ -53,40 +56,71 @@ def here(spec: ModelSpec) -> cost.Device:
     return cost.Device(name="here", matrix_tflops=rate / 1e12, bandwidth_gbps=reading_gbps(), memory_gb=0.0, element_bytes=4)
 
 
-def measured_s(spec: ModelSpec, samples: int, repeats: int) -> float:
-    """One plan: context and samples."""
-    fast = FastVaVAM(build(spec, torch.device("cpu"), torch.float32), samples=samples)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """A plan to be timed, and where it stands on which axis."""
+
+    axis: str
+    at: int
+    size: str
+    frames: int
+    samples: int
+    steps: int
+
+
+def cases(size: str) -> list[Case]:
+    """All of one size: one axis varies, the others are as they usually are."""
+    spec = PRESETS[size]
+    usual = Case(axis="size", at=0, size=size, frames=spec.video.frames, samples=SAMPLES, steps=spec.flow.steps)
+    found = [replace(usual, axis="frames", at=n, frames=n) for n in FRAMES]
+    found += [replace(usual, axis="samples", at=n, samples=n) for n in MANY]
+    found += [replace(usual, axis="steps", at=n, steps=n) for n in STEPS]
+    return [*found, usual]
+
+
+def measured_s(asked: list[Case], repeats: int) -> list[list[float]]:
+    """Seconds of each run of each plan, context and samples, all of one size by one model; each round in another order."""
+    spec = PRESETS[asked[0].size]
+    most = max(c.samples for c in asked)
+    fast = FastVaVAM(build(spec, torch.device("cpu"), torch.float32), samples=most)
     v, g = spec.video, torch.Generator("cpu").manual_seed(1)
     tokens = torch.randint(v.vocabulary, (1, v.frames, v.grid_h, v.grid_w), generator=g)
-    noise, command = torch.randn(samples, spec.action.horizon, 2, generator=g), torch.zeros(samples, dtype=torch.int64)
-    return medians_s({"plan": lambda: fast.sample(fast.context(tokens), noise, command)}, repeats, True, time.perf_counter)["plan"]
+    noise, command = torch.randn(most, spec.action.horizon, 2, generator=g), torch.zeros(most, dtype=torch.int64)
+
+    def plan(c: Case) -> object:
+        return fast.sample(fast.context(tokens[:, : c.frames]), noise[: c.samples], command[: c.samples], steps=c.steps)
+
+    sides: dict[str, Callable[[], object]] = {f"{c.axis} {c.at}": partial(plan, c) for c in asked}
+    return list(times_s(sides, repeats, time.perf_counter).values())
+
+
+def floor_s(c: Case, device: cost.Device) -> float:
+    """Of one plan."""
+    spec = cost.with_frames(PRESETS[c.size], c.frames)
+    return cost.plan_floor_s(replace(spec, flow=replace(spec.flow, steps=c.steps)), c.samples, device)
 
 
 def sweep(size: str, repeats: int, *, whole: bool) -> list[Point]:
     """All points: along which axis, where, measured and floor."""
-    spec = PRESETS[size]
-    device = here(spec)
-    cases: list[tuple[str, float, str, ModelSpec, int, cost.Device, int]] = []
-    cases += [("frames", n, size, cost.with_frames(spec, n), SAMPLES, device, repeats) for n in FRAMES]
-    cases += [("samples", k, size, spec, k, device, repeats) for k in MANY]
-    cases += [("steps", n, size, replace(spec, flow=replace(spec.flow, steps=n)), SAMPLES, device, repeats) for n in STEPS]
-    sizes = [size, "S"] if whole else [size]
-    for i, name in enumerate(sizes):
-        same = name == size
-        cases.append(("size", i, name, PRESETS[name], SAMPLES, device if same else here(PRESETS[name]), repeats if same else 1))
-    points = []
-    for axis, at, name, case, samples, machine_here, times in cases:
-        took, floor = measured_s(case, samples, times), cost.plan_floor_s(case, samples, machine_here)
-        points.append({"axis": axis, "at": at, "size": name, "measured_ms": took * 1e3, "floor_ms": floor * 1e3, "matrix_tflops": machine_here.matrix_tflops,
-                       "reading_gbps": machine_here.bandwidth_gbps})  # fmt: skip
-        print(row_text(points[-1]), flush=True)
+    groups = [(cases(size), repeats)]
+    if whole:
+        groups.append(([replace(cases("S")[-1], at=1)], 1))
+    points: list[Point] = []
+    for asked, times in groups:
+        device = here(PRESETS[asked[0].size])
+        rates = {"matrix_tflops": device.matrix_tflops, "reading_gbps": device.bandwidth_gbps}
+        for c, took in zip(asked, measured_s(asked, times), strict=True):
+            point = {"axis": c.axis, "at": c.at, "size": c.size, "measured_ms": statistics.median(took) * 1e3, "floor_ms": floor_s(c, device) * 1e3}
+            points.append(point | {"fastest_ms": min(took) * 1e3, "slowest_ms": max(took) * 1e3, "runs": len(took), **rates})
+            print(row_text(points[-1]), flush=True)
     return points
 
 
 def row_text(p: Point) -> str:
     """One point."""
     times = p["measured_ms"] / p["floor_ms"]
-    return f"{p['axis']:8} {p['at']:>4} {p['size']:6} {p['measured_ms']:10.1f} ms   floor {p['floor_ms']:9.1f} ms   {times:5.2f} x"
+    spread = f"({p['fastest_ms']:.1f} – {p['slowest_ms']:.1f})" if p["runs"] > 1 else "(one run)"
+    return f"{p['axis']:8} {p['at']:>4} {p['size']:6} {p['measured_ms']:10.1f} ms {spread:18} floor {p['floor_ms']:9.1f} ms   {times:5.2f} x"
 
 
 def predictions() -> list[Point]:
@@ -136,7 +170,9 @@ def draw(points: list[Point], path: Path) -> None:
     for (axis, title), panel in zip(titles.items(), panels, strict=True):
         mine = [p for p in points if p["axis"] == axis]
         x = [p["at"] for p in mine]
-        panel.plot(x, [p["measured_ms"] for p in mine], "o-", color="#1f5fa8", label="measured")
+        median = [p["measured_ms"] for p in mine]
+        spread = [[p["measured_ms"] - p["fastest_ms"] for p in mine], [p["slowest_ms"] - p["measured_ms"] for p in mine]]
+        panel.errorbar(x, median, yerr=spread, fmt="o-", capsize=3, elinewidth=0.8, color="#1f5fa8", label="median, fastest to slowest")
         panel.plot(x, [p["floor_ms"] for p in mine], "--", color="#777777", label="floor of this machine")
         panel.set_title(title, fontsize=10)
         panel.grid(alpha=0.3)
@@ -165,7 +201,8 @@ def main() -> int:
     parser.add_argument("--write", action="store_true", help=f"renew {PAGE.relative_to(ROOT)}, {PLOT.name} and {LOG.name}")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    heading = f"fast path, random weights, fp32, {args.threads} threads, repeats {args.repeats}, K = {SAMPLES} where not named, load {os.getloadavg()[0]:.1f}"
+    heading = f"fast path, random weights, fp32, {args.threads} threads, K = {SAMPLES} where not named, load {os.getloadavg()[0]:.1f}"
+    heading += f"; median of {args.repeats} runs (fastest – slowest)"
     print(heading)
     points = sweep(args.size, args.repeats, whole=not args.quick)
     table = predictions_table(predictions())

@@ -7,7 +7,11 @@ and values concatenated in each layer and step, conditioning computed in each st
 *simple*: core/model/network.py: one context for all samples, causal attention without a mask. *compiled* (`--compile`): its two networks by torch.compile.
 *fast*: core/model/fast.py. Sides run in turn, each round in another order, and all give the same trajectories, which is checked first.
 
-bf16 is timed where the processor has AMX, or on a GPU. Shape letters as in core/model/network.py.
+Streaming (core/model/streaming.py) at K = 8: a *whole tick* is the new frame appended, the chunk of the next context and the samples; *what a plan waits
+for* is without the chunk, which is built after the plan was published. Samples are timed on a whole window for both sides: for a tick, whose window may be
+shorter, that is a little too long.
+
+bf16 is timed where the processor multiplies it (AMX, or the flag avx512_bf16), or on a GPU. Shape letters as in core/model/network.py.
 """
 
 from __future__ import annotations
@@ -19,11 +23,11 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")  # as the nodes have it
 
@@ -36,12 +40,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench.bench_model import medians_s
 from bench.parts import ContextPart, VelocityPart
-from vavam_ros.core.model.fast import FastVaVAM
+from vavam_ros.core.model.fast import FastContext, FastVaVAM
 from vavam_ros.core.model.network import Block, VaVAM, init_weights, norm
 from vavam_ros.core.model.streaming import Chunk, StreamSchedule, append_flops
 from vavam_ros.core.spec import PRESETS, ModelSpec
 
-SAMPLES = (1, 5, 16)
+SAMPLES = (1, 5, 16)  # against the specification
+STREAMED = 8  # samples of a streaming plan
+BF16_FLAGS = ("amx_bf16", "avx512_bf16")  # processors that multiply it; others imitate it, many times slower than fp32
 REPEATS = {"small": 5, "S": 3, "B": 1, "L": 1}
 TICKS = {"small": 1000}  # streaming ticks timed one by one; else those of the repeats
 Clock = Callable[[], float]
@@ -119,16 +125,61 @@ def with_layers(spec: ModelSpec, layers: int | None) -> ModelSpec:
     return spec if layers is None else replace(spec, video=replace(spec.video, layers=layers))
 
 
+def times_s(sides: dict[str, Callable[[], object]], repeats: int, clock: Clock) -> dict[str, list[float]]:
+    """All seconds of each side, run in turn as in `medians_s`, after a round that warms up."""
+    took: dict[str, list[float]] = {name: [] for name in sides}
+
+    def timed(name: str, run: Callable[[], object]) -> None:
+        start = clock()
+        run()
+        took[name].append(clock() - start)
+
+    medians_s({name: partial(timed, name, run) for name, run in sides.items()}, repeats, True, clock)
+    return {name: times[1:] for name, times in took.items()}
+
+
+def synchronized(device: torch.device, clock: Clock) -> Clock:
+    """A clock that is read when the device has done all its work."""
+
+    def read() -> float:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        return clock()
+
+    return read
+
+
+class Product:
+    """The largest product of a layer, (rows, d) by (d, 4 d), into a result that is kept.
+
+    A result made anew lies above the 32 MiB from which glibc maps memory anew each time, and its page faults would be taken for the product's time.
+    """
+
+    def __init__(self, rows: int, width: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._left, self._right = (torch.randn(*shape, device=device).to(dtype) for shape in ((rows, width), (width, 4 * width)))
+        self._result = torch.empty(rows, 4 * width, device=device, dtype=dtype)
+        self.flops = 8 * rows * width * width
+
+    def __call__(self) -> Tensor:
+        """Once."""
+        return torch.mm(self._left, self._right, out=self._result)
+
+
 def matrix_rate(rows: int, width: int, device: torch.device, dtype: torch.dtype, clock: Clock) -> float:
-    """FLOP/s of the largest product of a layer: (rows, d) by (d, 4 d)."""
-    a, b = torch.randn(rows, width, device=device).to(dtype), torch.randn(width, 4 * width, device=device).to(dtype)
-    repeats = 3
-    best = min(medians_s({"mm": lambda: a @ b}, 1, True, clock)["mm"] for _ in range(repeats))
-    return 8 * rows * width * width / best
+    """FLOP/s of `Product` alone, the best of three."""
+    product = Product(rows, width, device, dtype)
+    return product.flops / min(times_s({"mm": product}, 3, clock)["mm"])
 
 
-def streaming_ticks_s(fast: FastVaVAM, tokens: Tensor, clock: Clock) -> list[float]:
-    """Seconds of the ticks of one turn in the steady state."""
+class TickTime(NamedTuple):
+    """Seconds until the new frame is in the context planned from, and until the chunk of the next context is built as well."""
+
+    append_s: float
+    whole_s: float
+
+
+def streaming_ticks_s(fast: FastVaVAM, tokens: Tensor, clock: Clock) -> list[TickTime]:
+    """The ticks of one turn in the steady state, without samples."""
     v = fast.spec.video
     s, schedule, flat = v.tokens_per_frame, StreamSchedule(v), tokens.flatten(1)
     for _ in range(v.frames):
@@ -143,11 +194,48 @@ def streaming_ticks_s(fast: FastVaVAM, tokens: Tensor, clock: Clock) -> list[flo
         tick = schedule.tick()
         start = clock()
         current = append(current, tick.append)
+        appended = clock()
         if tick.build is not None:
             following = append(fast.empty_context() if following is None else following, tick.build)
-        took.append(clock() - start)
+        took.append(TickTime(appended - start, clock() - start))
     assert current.length == v.frames * s
     return took
+
+
+class Streaming(NamedTuple):
+    """Median seconds: an exact context, the samples of a whole window, and each tick of a turn by its own median."""
+
+    context_s: float
+    samples_s: float
+    ticks: list[TickTime]
+
+    def tick(self) -> TickTime:
+        """The median tick."""
+        return _median_of(self.ticks)
+
+    def rows(self) -> list[tuple[str, float, float]]:
+        """(what, exact, streaming) of a plan with its samples."""
+        tick, exact = self.tick(), self.context_s + self.samples_s
+        return [
+            (f"streaming K={STREAMED}: exact plan / whole tick", exact, tick.whole_s + self.samples_s),
+            (f"streaming K={STREAMED}: exact plan / what a plan waits for", exact, tick.append_s + self.samples_s),
+        ]
+
+
+def _median_of(ticks: Sequence[TickTime]) -> TickTime:
+    return TickTime(statistics.median(t.append_s for t in ticks), statistics.median(t.whole_s for t in ticks))
+
+
+def streaming_medians(fast: FastVaVAM, held: FastContext, tokens: Tensor, noise: Tensor, command: Tensor, repeats: int, clock: Clock) -> Streaming:
+    """Exact contexts, samples (noise (K, H, 2), command (K)) on the one `held`, and turns of ticks, run in turn."""
+    turns: list[list[TickTime]] = []
+    sides: dict[str, Callable[[], object]] = {
+        "context": partial(fast.context, tokens),
+        "samples": partial(fast.sample, held, noise, command),
+        "turn": lambda: turns.append(streaming_ticks_s(fast, tokens, clock)),
+    }
+    took = medians_s(sides, repeats, True, clock)
+    return Streaming(took["context"], took["samples"], [_median_of(same) for same in zip(*turns[1:], strict=True)])  # the first turn warmed up
 
 
 def jitter(one_turn: Callable[[], list[float]], wanted: int, device: torch.device, dtype: torch.dtype, clock: Clock) -> list[tuple[str, float, float]]:
@@ -179,9 +267,10 @@ def bench(
     model = build(spec, device, dtype)
     g, v, a = torch.Generator("cpu").manual_seed(1), spec.video, spec.action
     host = torch.randint(v.vocabulary, (1, v.frames, v.grid_h, v.grid_w), generator=g)
-    noise, command = torch.randn(max(SAMPLES), a.horizon, 2, generator=g), torch.zeros(max(SAMPLES), dtype=torch.int64)
+    most = max(*SAMPLES, STREAMED)
+    noise, command = torch.randn(most, a.horizon, 2, generator=g), torch.zeros(most, dtype=torch.int64)
     tokens, noise_d, command_d = host.to(device), noise.to(device), command.to(device)
-    fast, plain = FastVaVAM(model, samples=max(SAMPLES)), Specification(model)
+    fast, plain = FastVaVAM(model, samples=most), Specification(model)
     models: dict[str, Any] = {"specification": plain, "simple": model, **({"compiled": Compiled(model)} if compiled else {}), "fast": fast}
     contexts: dict[str, Callable[[], Any]] = {name: partial(m.context, host if m is fast else tokens) for name, m in models.items()}
     kept = {name: run() for name, run in contexts.items()}
@@ -191,9 +280,10 @@ def bench(
         error = float((other - one).abs().max() / one.abs().max())
         if error > (1e-4 if dtype == torch.float32 else 5e-2):
             raise SystemExit(f"{spec.name}: {name} differs from the specification by {error:.1e} of the largest value; nothing was timed")
-    left, right = (torch.randn(*shape, device=device).to(dtype) for shape in ((v.frames * v.tokens_per_frame, v.width), (v.width, 4 * v.width)))
-    context = medians_s({**contexts, "product": lambda: left @ right}, repeats, True, clock)  # the first pass of each touches its memory
-    rate = 2 * left.shape[0] * right.numel() / context["product"]
+    n = v.frames * v.tokens_per_frame
+    product = Product(n, v.width, device, dtype)
+    context = medians_s({**contexts, "product": product}, repeats, True, clock)  # the first pass of each touches its memory
+    rate = product.flops / context["product"]
     simple = [name for name in models if name in ("simple", "compiled")]
     rows = [(f"context: {name} / fast", context[name], context["fast"]) for name in ("specification", *simple)]
     for k in SAMPLES:
@@ -208,16 +298,13 @@ def bench(
         for name in simple:
             rows.append((f"denoise K={k}: {name} / fast", denoise[name], denoise["fast"]))
             rows.append((f"plan K={k}: {name} / fast", plan[name], plan["fast"]))
-    ticks, exact = [], []
-    for _ in range(repeats):
-        ticks.append(streaming_ticks_s(fast, host, clock))
-        exact.append(medians_s({"exact": contexts["fast"]}, 1, False, clock)["exact"])
-    turn = [statistics.median(t) for t in zip(*ticks, strict=True)]
-    rows.append(("streaming: exact context / median tick", statistics.median(exact), statistics.median(turn)))
-    rows.append(("streaming: worst / median tick", max(turn), statistics.median(turn)))
+    streaming = streaming_medians(fast, kept["fast"], host, noise[:STREAMED], command[:STREAMED], repeats, clock)
+    median, turn = streaming.tick().whole_s, [t.whole_s for t in streaming.ticks]
+    rows.append(("streaming: exact context / median tick", streaming.context_s, median))
+    rows.append(("streaming: worst / median tick", max(turn), median))
+    rows += streaming.rows()
     if ticks_wanted:
-        rows += jitter(partial(streaming_ticks_s, fast, host, clock), ticks_wanted, device, dtype, clock)
-    n = v.frames * v.tokens_per_frame
+        rows += jitter(lambda: [t.whole_s for t in streaming_ticks_s(fast, host, clock)], ticks_wanted, device, dtype, clock)
     rows.append(("context, TFLOP/s: fast / one large matrix product", append_flops(v, 0, n) / context["fast"] / 1e12, rate / 1e12))
     at_once = 8 if v.width < 512 else 2
     many = torch.randint(v.vocabulary, (at_once, v.frames, v.grid_h, v.grid_w), generator=g)
@@ -227,9 +314,10 @@ def bench(
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """A GPU, or a processor with AMX."""
+    """A GPU, or a processor that multiplies it."""
     cpu = Path("/proc/cpuinfo")
-    return device.type == "cuda" or (cpu.exists() and "amx_bf16" in cpu.read_text(encoding="utf-8"))
+    flags = cpu.read_text(encoding="utf-8").split() if cpu.exists() else []
+    return device.type == "cuda" or any(flag in flags for flag in BF16_FLAGS)
 
 
 @torch.inference_mode()
@@ -252,12 +340,7 @@ def main() -> int:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     device = torch.device(args.device)
-
-    def clock() -> float:
-        if device.type == "cuda":
-            torch.cuda.synchronize(device)
-        return time.process_time() if args.clock == "cpu" else time.perf_counter()
-
+    clock = synchronized(device, time.process_time if args.clock == "cpu" else time.perf_counter)
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{args.threads} threads"
     print(f"random weights, {device}, {name}, clock {args.clock}, load {os.getloadavg()[0]:.1f}, torch {torch.__version__}")
     found = []

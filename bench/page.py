@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
+import sys
 from datetime import date
 from pathlib import Path
 
@@ -20,13 +22,21 @@ def machine() -> str:
     return f"{model}, {os.cpu_count()} cores, {platform.system()}"
 
 
-def renew(path: Path, name: str, text: str, *, fenced: bool = True) -> None:
-    """Replace the block `name` of the page: by date, machine and the text as it was printed, or not `fenced` by the text itself.
+def this_command() -> str:
+    """The command line that runs this process, as it is typed in the checkout."""
+    script = sys.argv[0].removeprefix(f"{ROOT}/")
+    start = ["-m", "bench"] if script == "bench/__main__.py" else [script]
+    return shlex.join(["python", *start, *sys.argv[1:]])
 
-    Raises SystemExit where the page has no such block."""
+
+def renew(path: Path, name: str, text: str, *, fenced: bool = True, command: str | None = None) -> None:
+    """Replace the block `name` of the page: by date, machine, command and the text as it was printed, or not `fenced` by the text itself.
+
+    `command`: what made the text, None = this process. Raises SystemExit where the page has no such block."""
     head, found, rest = path.read_text(encoding="utf-8").partition(f"<!-- {name} -->\n")
     _, closed, tail = rest.partition(f"<!-- end of {name} -->")
     if not (found and closed):
         raise SystemExit(f"{path}: no block <!-- {name} --> … <!-- end of {name} -->")
-    block = f"{date.today()}, {machine()}:\n\n```\n{text.strip()}\n```" if fenced else text.strip()
+    made = f"$ {this_command() if command is None else command}\n{text.strip()}"
+    block = f"{date.today()}, {machine()}:\n\n```\n{made}\n```" if fenced else text.strip()
     path.write_text(f"{head}{found}{block}\n{closed}{tail}", encoding="utf-8")
