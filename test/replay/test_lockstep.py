@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("rclpy")
 
@@ -40,3 +41,23 @@ def test_nodes_and_replay_plan_the_same(tmp_path: Path) -> None:
     equal = [p.stamp_ns for p in plans if p.stamp_ns in heard.samples and np.array_equal(heard.samples[p.stamp_ns], p.xy_ego_m)]
     assert len(equal) >= 0.95 * len(plans), f"bit-equal at {len(equal)} of {len(plans)} stamps; live had {len(heard.samples)}"
     assert set(heard.samples) <= {p.stamp_ns for p in plans}
+
+
+def test_networks_are_made_with_the_threads_that_they_run_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables that the fast path computes when it is made are rounded by the number of threads, too: on some processors plans were others than the node's."""
+    model, drive = tmp_path / "model", tmp_path / "drive.mcap"
+    random_artifact(model, TINY)
+    write_clip(drive, clip_for(CanonicalCamera.from_dict(read_card(model).canonical_camera), width=64, duration_s=1.0))
+    parser = argparse.ArgumentParser()
+    replay.add_arguments(parser)
+    seen: list[int] = []
+    make = replay.build_runner
+    monkeypatch.setattr(replay, "build_runner", lambda *given: (seen.append(torch.get_num_threads()), make(*given))[1])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        replay.replay(parser.parse_args([str(drive), "--model", str(model), "--out", str(tmp_path / "plan.mcap"), "--device", "cpu"]))
+        assert seen == [1]
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)

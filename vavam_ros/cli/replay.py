@@ -109,7 +109,8 @@ def replay(args: argparse.Namespace) -> ReplayResult:
         artifact = load_artifact(args.model, device, formats.model, tokenizer_dtype=formats.tokenizer)
         work = args.batch * weights_of(artifact.model, artifact.tokenizer)  # one plan at a time: the node's number
         threads = cpu_threads(work, asked=args.threads, torch_has=torch.get_num_threads())
-        runner, parts = build_runner(args, reader, inputs, artifact, device)
+        with torch_threads(threads):  # the fast path computes tables when it is made, whose rounding depends on it
+            runner, parts = build_runner(args, reader, inputs, artifact, device)
         stop_ns = None if args.limit_s is None else reader.start_ns + round(args.limit_s * NS_PER_S)
         log = StepLog(KeptFrames.spread(reader.start_ns, reader.end_ns if stop_ns is None else min(stop_ns, reader.end_ns)))
         total = sum(reader.topics[t].count for t in inputs.topics)
