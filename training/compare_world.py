@@ -256,7 +256,7 @@ def pretrained(bench: Bench) -> None:
         for measure in ("medoid_ade_m", "side_1s_m", "ahead_1s_m"):
             both = np.array([[cells[share, seed, way]["open_loop"][measure] for way in WAYS] for seed in SEEDS])
             row[measure] = {way: float(v) for way, v in zip(WAYS, both.mean(axis=0), strict=True)} | {"difference": _student(both[:, 0] - both[:, 1])}
-        for measure in ("completion", "score"):
+        for measure in ("completion", "score", "failed"):
             both_by_seed = [[cells[share, seed, way]["closed_loop"][measure] for way in WAYS] for seed in SEEDS]
             names = sorted(both_by_seed[0][0])
             values = np.array([[[of_way[n] for n in names] for of_way in of_seed] for of_seed in both_by_seed])  # (seeds, ways, scenarios)
@@ -266,7 +266,7 @@ def pretrained(bench: Bench) -> None:
     table = [
         "| share of the drives | measure | pretrained | new | pretrained − new (95 %) |", "|---|---|---|---|---|",
         *(f"| {r['share']:g} | {m} | {r[m]['pretrained']:.2f} | {r[m]['new']:.2f} | {_said(r[m]['difference'])} |"
-          for r in rows for m in ("medoid_ade_m", "side_1s_m", "ahead_1s_m", "completion", "score")),
+          for r in rows for m in ("medoid_ade_m", "side_1s_m", "ahead_1s_m", "completion", "score", "failed")),
     ]  # fmt: skip
     bench.write("pretrained", {"rows": rows, "runs": {f"{way}-{share:g}-{seed}": v for (share, seed, way), v in cells.items()}}, table)
 
@@ -293,24 +293,29 @@ def safety_runs(bench: Bench) -> list[Callable[[], object]]:
     return [partial(_safety_of, bench, s) for s in reversed(SIZES)]
 
 
-def _safety_of(bench: Bench, s: Size) -> dict[str, float]:
-    """NeuroNCAP score of each scenario, by name."""
+def _safety_of(bench: Bench, s: Size) -> dict[str, dict[str, float]]:
+    """NeuroNCAP score of each scenario, and whether the driver failed, by name."""
     changes = [f"start={_of_size(bench, s)}", "options.video_loss=0.3"]
     run = _sized(bench, s, "action.yaml", f"safety-{s.name}", bench.amount.size_action_steps, changes)
-    return _closed(bench, run, "safety", bench.amount.safety_limit)["score"]
+    return _closed(bench, run, "safety", bench.amount.safety_limit)
 
 
 def safety(bench: Bench) -> None:
     """Experts on the video models of `size`, each driven through the same scenarios."""
     rows: list[dict[str, Any]] = []
-    scores = {s.name: _safety_of(bench, s) for s in SIZES}
+    closed = {s.name: _safety_of(bench, s) for s in SIZES}
+    scores = {name: of["score"] for name, of in closed.items()}
     names = sorted(scores[SIZES[0].name])
     first = np.array([scores[SIZES[0].name][n] for n in names])
     for s in SIZES:
         values = np.array([scores[s.name][n] for n in names])
-        rows.append({"size": s.name, "scenarios": len(names), "score": _bootstrap(values[None]), "beyond_the_smallest": _bootstrap((values - first)[None])})
-    table = ["| size | scenarios | NeuroNCAP score (95 %) | beyond the smallest, paired |", "|---|---|---|---|"]
-    table += [f"| {r['size']} | {r['scenarios']} | {_said(r['score'])} | {_said(r['beyond_the_smallest'])} |" for r in rows]
+        failed = float(np.mean(list(closed[s.name]["failed"].values())))
+        row = {"size": s.name, "scenarios": len(names), "failed": failed, "score": _bootstrap(values[None])}
+        rows.append(row | {"beyond_the_smallest": _bootstrap((values - first)[None])})
+    table = ["| size | scenarios | driver failed | NeuroNCAP score (95 %) | beyond the smallest, paired |", "|---|---|---|---|---|"]
+    table += [f"| {r['size']} | {r['scenarios']} | {r['failed']:.0%} | {_said(r['score'])} | {_said(r['beyond_the_smallest'])} |" for r in rows]
+    if min(r["failed"] for r in rows) > 0.5:
+        table += ["", "In most runs the drivers failed before they drove: these scores say nothing of size. More steps are needed."]
     bench.write("safety", {"rows": rows, "scores": scores}, table)
 
 
@@ -340,12 +345,12 @@ def _open(loop: dict[str, Any]) -> dict[str, float]:
 
 
 def _closed(bench: Bench, run: Path, suites: str, limit: int) -> dict[str, dict[str, float]]:
-    """Completion of each route and NeuroNCAP score of each safety scenario, by name."""
+    """Completion of each route and NeuroNCAP score of each safety scenario, and whether the driver failed, by name."""
     found = bench.driven(run, suites, limit)
     runs, reference = found["runs"], found["do_nothing_impact_mps"]
     completion = {r["scenario"]: float(r["completion"] or 0.0) for r in runs if r["scenario"] not in reference}
     score = {r["scenario"]: _score(r, reference[r["scenario"]]) for r in runs if r["scenario"] in reference}
-    return {"completion": completion, "score": score}
+    return {"completion": completion, "score": score, "failed": {r["scenario"]: float(r["finished"] == "driver_error") for r in runs}}
 
 
 def _score(run: dict[str, Any], reference_mps: float) -> float:

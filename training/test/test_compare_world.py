@@ -47,7 +47,7 @@ def test_every_run_is_a_recipe_and_ways_differ_in_what_they_start_from_alone(scr
     loop = {"overall": {"medoid_ade_m": point}, "by_axis": [{"axis": a, "time_s": 1.0, "planner": point} for a in ("side", "ahead")]}
     monkeypatch.setattr(script.Bench, "settings", lambda self: {})
     monkeypatch.setattr(script.Bench, "judged", lambda self, run: {"open_loop": loop})
-    monkeypatch.setattr(script, "_closed", lambda *_: {"completion": {"a": 0.5, "b": 1.0}, "score": {"c": 5.0}})
+    monkeypatch.setattr(script, "_closed", lambda *_: {"completion": {"a": 0.5, "b": 1.0}, "score": {"c": 5.0}, "failed": {"a": 0.0, "c": 1.0}})
     script.pretrained(bench)
     trained = {name.removeprefix("train "): changes_of(command) for name, command in noted if name.startswith("train")}
     assert len(trained) == 1 + len(script.SEEDS) * len(script.SHARES) * 2
@@ -58,6 +58,7 @@ def test_every_run_is_a_recipe_and_ways_differ_in_what_they_start_from_alone(scr
     a, b = set(trained["pretrained-0.25-1"]), set(trained["new-0.25-1"])
     assert a - b == {f"start={tmp_path / 'video'}"}
     assert not b - a
+    assert "| 0.0625 | failed | 0.50 | 0.50 | 0.00 (0.00 to 0.00) |" in (tmp_path / "pretrained.md").read_text()
     assert "| 0.0625 | completion | 0.75 | 0.75 | 0.00 (0.00 to 0.00) |" in (tmp_path / "pretrained.md").read_text()
 
 
@@ -91,6 +92,20 @@ def test_what_two_runs_begin_with_is_made_once(script: ModuleType, tmp_path: Pat
     monkeypatch.setattr(script.Bench, "do", done)
     bench.make([lambda: script._video(bench)] * 4)
     assert [name for name, _ in noted] == ["train video"]
+
+
+def test_scores_of_drivers_that_failed_are_said_to_mean_nothing(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench, _ = commands(script, tmp_path, monkeypatch)
+    monkeypatch.setattr(script.Bench, "settings", lambda self: {})
+    failed = 1.0
+    monkeypatch.setattr(script, "_closed", lambda *_: {"completion": {}, "score": {"c": 0.0, "d": 1.0}, "failed": {"c": failed, "d": failed}})
+    script.safety(bench)
+    table = (tmp_path / "safety.md").read_text()
+    assert "| 10M | 2 | 100% | 0.50 (0.00 to 1.00) | 0.00 (0.00 to 0.00) |" in table
+    assert "these scores say nothing of size" in table
+    failed = 0.0
+    script.safety(bench)
+    assert "say nothing" not in (tmp_path / "safety.md").read_text()
 
 
 def test_results_of_other_settings_are_not_taken_for_these(script: ModuleType, tmp_path: Path) -> None:
