@@ -87,7 +87,7 @@ class Amount:
     safety_limit: int
 
 
-FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=100, size_steps=450, size_action_steps=120, limit=1, safety_limit=17)
+FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=100, size_steps=450, size_action_steps=1000, limit=1, safety_limit=17)
 FAST = Amount(frames=2, batch=2, pretrain_steps=3, action_steps=3, size_steps=3, size_action_steps=3, limit=1, safety_limit=1)
 
 
@@ -149,7 +149,7 @@ class Bench:
             if not manifest.is_file():
                 raise StepError(f"--tokens {name}={path}: got no manifest.json there, expected a token set (`vavam-train data import` makes one)", 2)
             digests[name] = hashlib.sha256(manifest.read_bytes()).hexdigest()[:16]
-        return {"amount": asdict(self.amount), "precision": self.precision, "held_out_share": HELD_OUT, "sets": digests}
+        return {"frames": self.amount.frames, "batch": self.amount.batch, "precision": self.precision, "held_out_share": HELD_OUT, "sets": digests}
 
     def agree(self) -> None:
         """Raises StepError where the folder holds results of other settings: runs that are there already would be taken for these."""
@@ -174,7 +174,8 @@ class Bench:
                 raise
 
     def train(self, name: str, recipe: str, steps: int, *, share: float = 1.0, changes: Sequence[str] = ()) -> Path:
-        """A run; told to stop, it goes on with the next call."""
+        """A run, named by its steps, too; told to stop, it goes on with the next call."""
+        name = f"{name}-{steps}"
         run = self.out / name
         parts = [f"{{name: {k}, path: {Path(v).resolve()}, held_out_share: {HELD_OUT}, learned_share: {share}}}" for k, v in self.sets.items()]
         schedule = "loop.players.model.schedule"
@@ -221,7 +222,7 @@ class Bench:
 
     def write(self, question: str, content: dict[str, Any], table: list[str]) -> None:
         """JSON, with the settings, and a table."""
-        content = {"settings": self.settings(), **content}
+        content = {"settings": self.settings() | asdict(self.amount), **content}
         (self.out / f"{question}.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         (self.out / f"{question}.md").write_text("\n".join(table) + "\n", encoding="utf-8")
         print("\n".join(table))
