@@ -87,7 +87,7 @@ class Amount:
     safety_limit: int
 
 
-FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=100, size_steps=450, size_action_steps=1000, limit=1, safety_limit=17)
+FULL = Amount(frames=2, batch=16, pretrain_steps=700, action_steps=500, size_steps=450, size_action_steps=1000, limit=4, safety_limit=17)
 FAST = Amount(frames=2, batch=2, pretrain_steps=3, action_steps=3, size_steps=3, size_action_steps=3, limit=1, safety_limit=1)
 
 
