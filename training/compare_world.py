@@ -98,7 +98,7 @@ def main() -> int:
     parser.add_argument("--tokens", action="append", metavar="NAME=DIR", required=True, help="token set; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of everything (default %(default)s)")
     parser.add_argument("--fast", action="store_true", help="a few steps of each, to see the way; the numbers mean nothing")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="runs at a time (default %(default)s)")
+    parser.add_argument("--jobs", type=int, default=CORES, help="runs at a time (default %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=fastest_precision(), help="of every run (default on this machine: %(default)s)")
     args = parser.parse_args()
     sets = dict(text.partition("=")[::2] for text in args.tokens)
@@ -169,7 +169,7 @@ class Bench:
             try:
                 for future in tqdm(as_completed(futures), total=len(futures), desc="runs", unit="run"):
                     future.result()
-            except BaseException:
+            except BaseException:  # Ctrl-C as well: what waits is not begun
                 pool.shutdown(cancel_futures=True)
                 raise
 

@@ -29,7 +29,7 @@ def number_format(asked: str, device: torch.device) -> NumberFormat:
     """`asked` for both; auto: bfloat16 for the driving model on a GPU that computes it, float32 for all else. Raises ConfigError for another word.
 
     The tokenizer stays float32: in bfloat16 a few tokens of a hundred are others, which moves a plan further than the model's own rounding does
-    (docs/results/precision.md), and it is a small part of a plan's time on a GPU.
+    (docs/results/precision.md). What that costs on a GPU has not been measured.
     """
     if asked == AUTO:
         fast = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
