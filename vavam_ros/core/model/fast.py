@@ -205,6 +205,7 @@ class FastVaVAM:
             raise ConfigError(f"samples: got {samples}, expected at least 1")
         weight = model.video.token_embedding.weight
         self.spec, self.device, self._dtype, self._samples = model.spec, weight.device, weight.dtype, samples
+        self._keys_first = weight.device.type == "cpu" and weight.dtype != torch.float32  # there q @ k.mT copies all keys of a buffer that is not full
         self._graphs = weight.is_cuda if graphs is None else graphs
         self._pool: Any = torch.cuda.graph_pool_handle() if self._graphs else None
         self._check = model.video.check
@@ -322,7 +323,7 @@ class FastVaVAM:
             kv[..., n : n + r, :].copy_(qkv[1:])
             q = rearrange(qkv[0], "b a r d -> (b a) r d") * self._action_scale
             k, v = (side.flatten(0, 1)[:, : n + r] for side in kv)  # (B·A, n + R, D)
-            scores = torch.bmm(q, k.mT)
+            scores = torch.bmm(k, q.mT).mT if self._keys_first else torch.bmm(q, k.mT)
             if own_mask is not None:
                 scores[..., n:] += own_mask
             attended = torch.bmm(scores.softmax(dim=-1), v)
