@@ -1,15 +1,18 @@
-"""No test of the core lets it make a tensor without saying where: what the caller's default device is must not matter."""
+"""No test of the core lets it make a tensor without saying where: what the caller's default device is must not matter. And what stands in for CUDA graphs."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 import vavam_ros.core
 
@@ -34,3 +37,36 @@ class DeviceIsSaid(TorchFunctionMode):
 def device_is_said() -> Iterator[None]:
     with DeviceIsSaid():
         yield
+
+
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """In place of a CUDA graph, which a CPU has not: the operations of one run, played again on the tensors they touched, as a graph does on addresses."""
+
+    made = 0
+
+    def __init__(self, body: Callable[..., Tensor | None], inputs: Sequence[Tensor], device: torch.device, pool: object) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        Tape.made += 1
+        self._inputs, self._calls = [x.clone() for x in inputs], list[Any]()
+        with self:
+            self._output = body(*self._inputs)
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self._calls.append((func, args, kwargs or {}, out))
+        return out
+
+    def __call__(self, *inputs: Tensor) -> Tensor | None:
+        now = dict(zip(map(id, self._inputs), inputs, strict=True))  # id of a tensor of the recorded run → its present counterpart, if it has one
+        for func, args, kwargs, recorded in self._calls:
+            args, kwargs = tree_map_only(Tensor, lambda t: now.get(id(t), t), (args, kwargs))
+            for old, new in zip(tree_leaves(recorded), tree_leaves(func(*args, **kwargs)), strict=True):
+                now[id(old)] = new
+        return None if self._output is None else now[id(self._output)]
+
+
+@pytest.fixture
+def graph_stand_in() -> type[Tape]:
+    """In place of `cuda_graph.Recording`."""
+    Tape.made = 0
+    return Tape

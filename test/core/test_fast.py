@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves, tree_map_only
 
 from vavam_ros.core.contracts import ConfigError, TokenError
 from vavam_ros.core.model import fast as fast_module
@@ -245,35 +242,11 @@ def test_nothing_is_made_on_the_default_device(model: VaVAM) -> None:
     assert metres.device.type == "cpu"
 
 
-class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """In place of a CUDA graph, which a CPU has not: the operations of one run, played again on the tensors they touched, as a graph does on addresses."""
-
-    made = 0
-
-    def __init__(self, body: Callable[..., Tensor | None], inputs: Sequence[Tensor], device: torch.device, pool: object) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        Tape.made += 1
-        self._inputs, self._calls = [x.clone() for x in inputs], list[Any]()
-        with self:
-            self._output = body(*self._inputs)
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        self._calls.append((func, args, kwargs or {}, out))
-        return out
-
-    def __call__(self, *inputs: Tensor) -> Tensor | None:
-        now = dict(zip(map(id, self._inputs), inputs, strict=True))  # id of a tensor of the recorded run → its present counterpart, if it has one
-        for func, args, kwargs, recorded in self._calls:
-            args, kwargs = tree_map_only(Tensor, lambda t: now.get(id(t), t), (args, kwargs))
-            for old, new in zip(tree_leaves(recorded), tree_leaves(func(*args, **kwargs)), strict=True):
-                now[id(old)] = new
-        return None if self._output is None else now[id(self._output)]
-
-
-def test_what_a_graph_records_depends_on_buffers_and_inputs_alone(model: VaVAM, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_graph_records_depends_on_buffers_and_inputs_alone(
+    model: VaVAM, monkeypatch: pytest.MonkeyPatch, graph_stand_in: Any
+) -> None:
     """Replayed for other tokens, noise and commands, before and after other lengths ran: nothing may have been decided in Python."""
-    monkeypatch.setattr(fast_module, "_Recording", Tape)
+    monkeypatch.setattr(fast_module, "Recording", graph_stand_in)
     monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: None)
     fast = FastVaVAM(model, samples=4, graphs=True)
     tokens, noise, command = inputs(TINY, 4, batch=2)
@@ -287,7 +260,7 @@ def test_what_a_graph_records_depends_on_buffers_and_inputs_alone(model: VaVAM, 
                     expected = model.sample(model.context(tokens[i : i + 1, :done]), noise[i], command[i])
                 assert_close(fast.sample(context, noise[i], command[i]), expected)
             del context
-    assert Tape.made == 4 + 3  # whole, 3, 3 + 1, 4 + 1; samples after 3, 4 and 5 frames
+    assert graph_stand_in.made == 4 + 3  # whole, 3, 3 + 1, 4 + 1; samples after 3, 4 and 5 frames
     assert fast.buffers == 1
 
 

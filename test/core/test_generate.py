@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError, TokenError
 from vavam_ros.core.model import VideoModel, init_weights
+from vavam_ros.core.model import generate as module
+from vavam_ros.core.model import token_steps as steps_module
 from vavam_ros.core.model.generate import generate_frames, pick_token
+from vavam_ros.core.model.token_steps import GraphSteps, PlainSteps
 from vavam_ros.core.spec import VideoSpec
 
 SPEC = VideoSpec(width=32, layers=2, head_size=8, vocabulary=23, frames=3, grid_h=2, grid_w=3, mup_base_width=16)
@@ -44,6 +49,30 @@ def test_cached_equals_uncached_within_and_past_the_window(video: VideoModel, to
     ours = generate_frames(video, tokens[:, :given], n_frames)
     assert ours.dtype == torch.int64
     assert torch.equal(ours, one_by_one(video, tokens[:, :given], n_frames))
+
+
+@pytest.mark.parametrize(("given", "n_frames"), [(1, 1), (1, 2), (2, 1), (1, 5), (3, 3)])
+def test_one_recorded_step_gives_the_same_frames(
+    video: VideoModel, tokens: Tensor, monkeypatch: pytest.MonkeyPatch, graph_stand_in: Any, given: int, n_frames: int
+) -> None:
+    """As on a GPU: one recording, played for every token and after every new start, so nothing in it may have been decided in Python."""
+    plain = generate_frames(video, tokens[:, :given], n_frames)
+    monkeypatch.setattr(module, "token_steps", GraphSteps)
+    monkeypatch.setattr(steps_module, "Recording", graph_stand_in)
+    assert torch.equal(generate_frames(video, tokens[:, :given], n_frames), plain)
+    assert graph_stand_in.made == 1
+
+
+def test_a_recorded_step_has_the_plain_logits(video: VideoModel, tokens: Tensor, monkeypatch: pytest.MonkeyPatch, graph_stand_in: Any) -> None:
+    monkeypatch.setattr(steps_module, "Recording", graph_stand_in)
+    flat = tokens[:, :3].flatten(1)
+    with torch.inference_mode():
+        graph, plain = GraphSteps(video, 2), PlainSteps(video)
+        for begin, end in ((13, 18), (7, 12)):  # the second start leaves what the first wrote behind it
+            torch.testing.assert_close(graph.start(flat[:, :begin]), plain.start(flat[:, :begin]))
+            for i in range(begin, end):
+                torch.testing.assert_close(graph.step(flat[:, i : i + 1]), plain.step(flat[:, i : i + 1]))
+            assert graph.length == plain.length == end
 
 
 def test_past_the_window_only_the_newest_frames_count(video: VideoModel, tokens: Tensor) -> None:
@@ -96,3 +125,16 @@ def test_foreign_tokens_are_refused(video: VideoModel, tokens: Tensor) -> None:
         generate_frames(video, tokens + 20, 1)
     with pytest.raises(TokenError, match="got shape"):
         generate_frames(video, tokens.mT, 1)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: a recorded step needs one")
+@torch.inference_mode()
+def test_on_a_gpu_recorded_steps_have_the_logits_of_the_cpu(video: VideoModel, tokens: Tensor) -> None:
+    flat = tokens[:, :3].flatten(1)
+    there = VideoModel(SPEC, device="cuda")
+    there.load_state_dict(video.state_dict())
+    graph, plain = GraphSteps(there, 2), PlainSteps(video)
+    torch.testing.assert_close(graph.start(flat[:, :7].cuda()).cpu(), plain.start(flat[:, :7]), atol=1e-4, rtol=1e-4)
+    for i in range(7, 18):
+        torch.testing.assert_close(graph.step(flat[:, i : i + 1].cuda()).cpu(), plain.step(flat[:, i : i + 1]), atol=1e-4, rtol=1e-4)

@@ -279,7 +279,7 @@ def test_on_a_gpu_warming_up_records_all_that_a_drive_replays(
     models: dict[int, VaVAM], monkeypatch: pytest.MonkeyPatch, context: Literal["exact", "streaming"], phases: int
 ) -> None:
     """Recording takes a while and must not fall into a drive. A stand-in, so that it is shown without a GPU."""
-    monkeypatch.setattr(fast, "_Recording", Counted)
+    monkeypatch.setattr(fast, "Recording", Counted)
     settings = PlannerConfig(samples=3, context=context, max_contexts=phases)
     p = Planner(models[4], model_id="m", command_ids={c: int(c) for c in Command}, config=settings, device=CPU)
     assert isinstance(p._model, FastVaVAM)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -30,6 +30,7 @@ from einops import rearrange
 from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError
+from vavam_ros.core.model.cuda_graph import Recording
 from vavam_ros.core.model.flow import time_grid
 from vavam_ros.core.model.network import ActionEncoder, Block, VaVAM, norm, time_embedding
 from vavam_ros.core.spec import ModelSpec
@@ -55,36 +56,13 @@ class InferenceModel(Protocol):
 # ----------------------------------------------------------------------------------------------------------------------------------- buffers
 
 
-class _Recording:
-    """One CUDA graph with inputs and output of its own."""
-
-    def __init__(self, body: Callable[..., Tensor | None], inputs: Sequence[Tensor], device: torch.device, pool: Any) -> None:
-        self._inputs = [x.to(device, copy=True) for x in inputs]
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.device(device):
-            main = torch.cuda.current_stream()
-            side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-            side.wait_stream(main)
-            with torch.cuda.stream(side):  # libraries set themselves up, which must not be recorded
-                body(*self._inputs)
-            main.wait_stream(side)
-            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):  # another thread may be using the device
-                self._output = body(*self._inputs)
-
-    def __call__(self, *inputs: Tensor) -> Tensor | None:
-        for own, given in zip(self._inputs, inputs, strict=True):
-            own.copy_(given, non_blocking=True)
-        self._graph.replay()
-        return None if self._output is None else self._output.clone()
-
-
 class _Buffer:
     """Keys and values of one batch of contexts, `kv` (layers, 2, B, A, C, D), and the graphs recorded over its addresses."""
 
     def __init__(self, shape: tuple[int, ...], *, device: torch.device, dtype: torch.dtype) -> None:
         self.kv = torch.empty(shape, device=device, dtype=dtype)
         self.layers = list(self.kv.unbind())
-        self.recordings: dict[tuple[Any, ...], _Recording] = {}
+        self.recordings: dict[tuple[Any, ...], Recording] = {}
         self._lease: weakref.ref[_Lease] | None = None
 
     @property
@@ -385,7 +363,7 @@ class FastVaVAM:
         if not self._graphs or buffer.kv.shape[2] > 1:
             return body(*(x.to(self.device, non_blocking=True) for x in inputs))
         if key not in buffer.recordings:
-            buffer.recordings[key] = _Recording(body, inputs, self.device, self._pool)
+            buffer.recordings[key] = Recording(body, inputs, self.device, self._pool)
         return buffer.recordings[key](*inputs)
 
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.model.network import VideoModel
+from vavam_ros.core.model.token_steps import token_steps
 
 
 @torch.inference_mode()
@@ -40,19 +41,16 @@ def generate_frames(
     s, window = spec.tokens_per_frame, spec.frames * spec.tokens_per_frame
     sequence = rearrange(tokens, "b t h w -> b (t h w)")
     given, total = sequence.shape[1], n_frames * s
-    context, state = None, None
+    steps, logits = token_steps(video, tokens.shape[0]), None
     while (done := sequence.shape[1] - given) < total:
-        if context is None or context.length == window:
-            held = sequence[:, -(window - s) :]
-            context = video.empty_context(capacity=min(window, held.shape[1] + total - done))
-            state = video.advance(context, held, last_state=True)
+        if logits is None or steps.length == window:
+            logits = steps.start(sequence[:, -(window - s) :])
         frame = []
         for i in range(s):
-            assert state is not None
-            token = pick_token(video.readout(state)[:, 0], top_k, temperature, generator, codebook_size)  # (B, 1)
+            token = pick_token(logits, top_k, temperature, generator, codebook_size)  # (B, 1)
             frame.append(token)
             if done + i + 1 < total:  # the last token of all has no successor
-                state = video.advance(context, token, last_state=True)
+                logits = steps.step(token)
             if progress is not None:
                 progress(done + i + 1, total)
         sequence = torch.cat([sequence, *frame], dim=1)

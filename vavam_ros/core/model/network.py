@@ -141,7 +141,10 @@ class VideoModel(nn.Module):
 
     def embed(self, tokens: Tensor, start: int = 0) -> Tensor:
         """(B, m) tokens at positions start, start + 1 … → (B, m, d). Frames count from the first one given."""
-        position = torch.arange(start, start + tokens.shape[1], device=tokens.device)
+        return self.embed_at(tokens, torch.arange(start, start + tokens.shape[1], device=tokens.device))
+
+    def embed_at(self, tokens: Tensor, position: Tensor) -> Tensor:
+        """(B, m) tokens at positions (m,) → (B, m, d)."""
         s = self.spec.tokens_per_frame
         x: Tensor = self.token_embedding(tokens) + self.space_embedding(position % s) + self.frame_embedding(position // s)
         return x
