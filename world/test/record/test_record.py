@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -227,6 +229,27 @@ def test_intruders_are_of_the_kinds_asked_for(tmp_path: Path) -> None:
         RecordConfig(out=tmp_path, drives=1, intruder_kinds=("sideways",))  # type: ignore[arg-type]
     with pytest.raises(ConfigError, match=r"got intruder_kinds \(\)"):
         RecordConfig(out=tmp_path, drives=1, intruder_kinds=())
+
+
+def test_intruders_are_met_at_bends_if_asked_for(tmp_path: Path) -> None:
+    how: dict[str, Any] = {"seconds": 20.0, "intruders": 1.0, "exclude": ("crossroads", "fog", "industrial", "t_junction", "town")}
+
+    def turned_rad(scenario: Scenario) -> float:
+        assert scenario.intruder is not None
+        route = plan_route(build_map(scenario.map), scenario.route)
+        before, behind = (pose_at(route, scenario.intruder.meet_s_m + m)[2] for m in (-10.0, 25.0))
+        return abs(math.remainder(behind - before, 2.0 * math.pi))
+
+    pairs = [(drive_scenario(4, i, **how), drive_scenario(4, i, at_bends=True, **how)) for i in range(24)]
+    for anywhere, bend in pairs:
+        assert anywhere.intruder is not None
+        assert bend.intruder is not None
+        assert replace(bend, intruder=anywhere.intruder, time_limit_s=anywhere.time_limit_s) == anywhere, "nothing else may change"
+        assert anywhere.map.kind == "curves" or bend == anywhere
+    curved = [(a, b) for a, b in pairs if a.map.kind == "curves"]
+    assert sum(turned_rad(b) >= 0.2 for _, b in curved) > max(sum(turned_rad(a) >= 0.2 for a, _ in curved), 0.7 * len(curved))
+    assert RecordConfig(out=tmp_path, drives=1, at_bends=True).content["at_bends"] is True
+    assert "at_bends" not in RecordConfig(out=tmp_path, drives=1).content  # recordings of before go on
 
 
 def test_each_drive_has_a_sight_of_its_own_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

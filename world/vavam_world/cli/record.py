@@ -45,6 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help=f"of {', '.join(INTRUDER_KINDS)}: those who get in the way are drawn from these (default: all)",
     )
+    parser.add_argument("--at-bends", action="store_true", help="who gets in the way on a curved road does so where it bends, as in the safety suites")
     parser.add_argument(
         "--sight-m",
         type=float,
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
         command_rule=args.command_rule,
         intruders=args.intruders,
         intruder_kinds=tuple(args.intruder_kinds),
+        at_bends=args.at_bends,
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
         lead_in=args.lead_in,
         advised=args.advised,

@@ -62,6 +62,7 @@ class RecordConfig:
     command_rule: str = COMMAND_RULE
     intruders: float = INTRUDERS
     intruder_kinds: tuple[IntruderKind, ...] = INTRUDER_KINDS
+    at_bends: bool = False  # intruders on curved roads are met where the road bends
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
     lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
     advised: Path | None = None  # a model directory: that model drives, and what the expert would do is recorded at each picture
@@ -89,6 +90,7 @@ class RecordConfig:
         content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
         content |= {"intruders": self.intruders} if self.intruders != INTRUDERS else {}
         content |= {"intruder_kinds": list(self.intruder_kinds)} if self.intruder_kinds != INTRUDER_KINDS else {}
+        content |= {"at_bends": True} if self.at_bends else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         content |= {"advised": read_card(self.advised).model_id} if self.advised is not None else {}
@@ -245,7 +247,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
             shown: dict[str, Any] = {"exclude": config.exclude, "perturb": config.perturb}
-            shown |= {"intruders": config.intruders, "intruder_kinds": config.intruder_kinds}
+            shown |= {"intruders": config.intruders, "intruder_kinds": config.intruder_kinds, "at_bends": config.at_bends}
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}

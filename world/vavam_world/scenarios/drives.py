@@ -12,12 +12,14 @@ from vavam_ros.core.contracts import ConfigError
 from vavam_world.contracts import Intruder, IntruderKind, LookSpec, MapKind, MapSpec, Perturbation, RouteSpec, Scenario, TrafficSpec, WorldError
 from vavam_world.roads import build_map, plan_route
 from vavam_world.scenarios.families import HELD_OUT, Allowed, allowed
+from vavam_world.scenarios.places import nearest_bend
 
 FIRST_SEED = 50_000_000  # beyond all suites; each --seed owns the next 100 000
 SEEDS_EACH = 100_000
 SHARE: dict[str, float] = {"straight": 0.10, "curves": 0.25, "t_junction": 0.15, "crossroads": 0.15, "town": 0.35}
 LONGEST_M: dict[str, float] = {"straight": 560.0, "curves": 480.0, "t_junction": 360.0, "crossroads": 360.0, "town": 5000.0}
 INTRUDERS = 0.45  # share of drives on straight and curved roads in which one gets in the way, where nothing else is asked for
+BEND_S = (4.5, 8.0)  # so long after the start, at cruise speed, a bend is near enough to be the place of a meeting
 AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has stopped behind a standing vehicle learns nothing more
 INTRUDER_KINDS: tuple[IntruderKind, ...] = get_args(IntruderKind)
 AFTER_ADVISED_S = 5.0  # the same for a drive of somebody who is advised: it is recorded up to the meeting as well
@@ -51,9 +53,10 @@ def drive_scenario(
     perturb: bool = False,
     intruders: float = INTRUDERS,
     intruder_kinds: Sequence[IntruderKind] = INTRUDER_KINDS,
+    at_bends: bool = False,
 ) -> Scenario:
-    """Drive `index` of a recording: at most `seconds` long. Each intruder is one of `intruder_kinds`, all alike likely. Raises ConfigError where
-    families or numbers cannot be meant."""
+    """Drive `index` of a recording: at most `seconds` long. Each intruder is one of `intruder_kinds`, all alike likely; with `at_bends` one on a curved road is
+    met where the road bends, if it does so soon enough. Raises ConfigError where families or numbers cannot be meant."""
     free = check_drives(seed, seconds, exclude, index, intruders, intruder_kinds)
     number = FIRST_SEED + SEEDS_EACH * seed + index
     rng = np.random.default_rng(number)
@@ -72,6 +75,10 @@ def drive_scenario(
     busy = kind in ("town", "t_junction", "crossroads")
     traffic = TrafficSpec(vehicles=int(rng.integers(0, 13)), pedestrians=int(rng.integers(0, 9)) if busy else 0, parked=between(0.1, 0.6), seed=number)
     intruder = _intruder(rng, cruise, intruder_kinds) if not busy and rng.random() < intruders else None
+    route = _route(road, min(LONGEST_M[kind], max(60.0, 1.1 * seconds * cruise)), number)
+    if at_bends and kind == "curves" and intruder is not None:
+        bend = nearest_bend(plan_route(build_map(road), route), intruder.meet_s_m, BEND_S[0] * cruise, BEND_S[1] * cruise)
+        intruder = intruder if bend is None else replace(intruder, meet_s_m=round(bend, 1))
     values: dict[str, Any] = {"start_speed_mps": 0.0 if rng.random() < 0.3 and intruder is None else round(0.9 * cruise, 2), "cruise_mps": cruise}
     pushes = _pushes(rng, seconds) if perturb and intruder is None else ()
     limit_s = seconds if intruder is None else min(seconds, round(intruder.meet_s_m / cruise + AFTER_INTRUDER_S, 1))
@@ -79,7 +86,7 @@ def drive_scenario(
         name=f"drive/{seed}/{index:06d}",
         map=road,
         look=look,
-        route=_route(road, min(LONGEST_M[kind], max(60.0, 1.1 * seconds * cruise)), number),
+        route=route,
         traffic=traffic,
         intruder=intruder,
         perturbations=pushes,

@@ -54,8 +54,19 @@ def _fits(route: Route, meet_s_m: float) -> bool:
     x, y, yaw = pose_at(route, START_S_M)
     far = meet_s_m - START_S_M
     _, off = project(route, x + far * math.cos(yaw), y + far * math.sin(yaw), meet_s_m)
-    before, behind = (pose_at(route, meet_s_m + m)[2] for m in AROUND_M)
-    return abs(off) <= LINE_M and abs(behind - before) >= BEND_RAD
+    return abs(off) <= LINE_M and _bends(route, meet_s_m)
+
+
+def _bends(route: Route, at_s_m: float) -> bool:
+    before, behind = (pose_at(route, at_s_m + m)[2] for m in AROUND_M)
+    return abs(math.remainder(behind - before, 2.0 * math.pi)) >= BEND_RAD
+
+
+def nearest_bend(route: Route, wished_s_m: float, least_m: float, most_m: float) -> float | None:
+    """Where between `least_m` and `most_m` along the route it bends as at the places of the suites, as near as can be to `wished_s_m`; None: nowhere."""
+    places = np.arange(max(least_m, -AROUND_M[0]), min(most_m, route.length_m - AROUND_M[1]), 1.0)
+    fit = [float(m) for m in places if _bends(route, float(m))]
+    return min(fit, key=lambda m: abs(m - wished_s_m), default=None)
 
 
 @lru_cache(maxsize=1)
