@@ -13,6 +13,9 @@ from vavam_world.contracts import (
     F64,
     WORLD_CAMERA,
     ActorState,
+    CameraSpec,
+    Control,
+    EgoState,
     Intruder,
     MapSpec,
     Perturbation,
@@ -32,10 +35,11 @@ from vavam_world.drivers.longitudinal import Lead, Manners, SpeedProfile, roll_o
 from vavam_world.drivers.loop import drive
 from vavam_world.drivers.obstacles import Hindrances, hindrances
 from vavam_world.drivers.prediction import Predicted, Predictor
+from vavam_world.drivers.sight import Sight, in_picture
 from vavam_world.roads import build_map, plan_route
 from vavam_world.sim.simulation import Simulation
 
-from vavam_ros.core.contracts import Command, ConfigError
+from vavam_ros.core.contracts import NS_PER_S, Command, ConfigError
 
 MANNERS = Manners()
 
@@ -303,3 +307,32 @@ def test_a_short_sight_goes_round_late_and_in_haste() -> None:
     assert unseen.finished == "collision"
     with pytest.raises(ConfigError, match=r"got sight_m 0\.0, expected more than 0"):
         Expert(sight_m=0.0)
+
+
+def someone(x_m: float, y_m: float, number: int = 1) -> ActorState:
+    size: dict[str, Any] = {"length_m": 4.0, "width_m": 2.0, "height_m": 1.5, "variant": 0}
+    return ActorState(id=number, kind="car", x_m=x_m, y_m=y_m, yaw_rad=0.0, speed_mps=0.0, **size)
+
+
+def test_who_is_in_the_picture_is_known_and_for_a_while_after() -> None:
+    camera = CameraSpec.from_fov(80.0, 256, 144)  # 1.7 m ahead of the rear axle; half an angle of 40°
+    ego = EgoState(x_m=0.0, y_m=0.0, yaw_rad=0.0, speed_mps=5.0, accel_mps2=0.0, yaw_rate_radps=0.0, steer_rad=0.0, control=Control())
+    assert in_picture(camera, ego, someone(20.0, 0.0))
+    assert in_picture(camera, ego, someone(20.0, -18.0))  # its near corner is 38° to the right
+    assert not in_picture(camera, ego, someone(20.0, -20.5))
+    assert not in_picture(camera, ego, someone(-10.0, 0.0))
+    assert in_picture(camera, replace(ego, yaw_rad=math.pi), someone(-10.0, 0.0))
+    sight = Sight(30.0, camera)
+    assert [a.id for a in sight.known(0, ego, [someone(20.0, 0.0, 1), someone(20.0, 25.0, 2), someone(32.0, 0.0, 3)])] == [1]
+    aside = [someone(2.0, 3.0, 1)]
+    assert sight.known(3 * NS_PER_S, ego, aside) == tuple(aside)
+    assert sight.known(3 * NS_PER_S + 1, ego, aside) == ()
+    sight.reset()
+    assert sight.known(0, ego, aside) == ()
+
+
+def test_who_comes_from_outside_the_picture_is_not_reacted_to() -> None:
+    met = intruded("stationary")
+    forward, backward = (drive(met, Expert(camera=replace(CameraSpec(), yaw_rad=turn))) for turn in (0.0, math.pi))
+    assert not forward.collisions
+    assert backward.finished == "collision"

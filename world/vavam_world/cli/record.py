@@ -55,6 +55,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "it then reacts when they can be seen in a picture, and as hard as is needed by then",
     )
     parser.add_argument(
+        "--in-picture",
+        action="store_true",
+        help="the driver knows only of those who have been in the camera's picture within the last seconds: nobody learns to react to what is not shown",
+    )
+    parser.add_argument(
         "--lead-in",
         type=Path,
         metavar="MODEL",
@@ -98,6 +103,7 @@ def run(args: argparse.Namespace) -> int:
         intruder_kinds=tuple(args.intruder_kinds),
         at_bends=args.at_bends,
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
+        in_picture=args.in_picture,
         lead_in=args.lead_in,
         advised=args.advised,
     )

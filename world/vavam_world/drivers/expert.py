@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vavam_ros.core.contracts import NS_PER_S, ConfigError, DensePath
-from vavam_world.contracts import F64, ActorState, View, WorldError
+from vavam_ros.core.contracts import NS_PER_S, DensePath
+from vavam_world.contracts import F64, CameraSpec, View, WorldError
 from vavam_world.drivers.evasion import LOOK_T_S, Evader, Motion, Start, Surroundings, distance
 from vavam_world.drivers.frenet import RouteFrame, quintic, quintic_at
 from vavam_world.drivers.junctions import RightOfWay
@@ -21,6 +21,7 @@ from vavam_world.drivers.longitudinal import DT_S, Manners, Rollout, SpeedProfil
 from vavam_world.drivers.obstacles import hindrances
 from vavam_world.drivers.paths import ROW_T_S, ROWS, timed_path
 from vavam_world.drivers.prediction import Predictor
+from vavam_world.drivers.sight import Sight
 from vavam_world.sim.simulation import Simulation
 
 RETURN_S = 2.5  # time in which an offset from the lane centre is made good
@@ -50,17 +51,16 @@ class Expert:
     needs_image = False
     plan_every_ticks = 2
 
-    def __init__(self, manners: Manners | None = None, sight_m: float = math.inf) -> None:
-        """`sight_m`: others are there for it only within so many metres of its rear axle. Who is to learn from a camera cannot learn to react to what the
-        camera does not show yet. Raises ConfigError where it is not positive."""
-        if not sight_m > 0.0:
-            raise ConfigError(f"expert: got sight_m {sight_m}, expected more than 0")
+    def __init__(self, manners: Manners | None = None, sight_m: float = math.inf, camera: CameraSpec | None = None) -> None:
+        """`sight_m`: others are there for it only within so many metres of its rear axle; `camera`: only once they were in its picture. Who is to learn from
+        a camera cannot learn to react to what the camera does not show. Raises ConfigError where the distance is not positive."""
         self.manners = Manners() if manners is None else manners
-        self.sight_m = sight_m
+        self._sight = Sight(sight_m, camera)
         self.reset()
 
     def reset(self) -> None:
         """Before a new scenario."""
+        self._sight.reset()
         self._scene: _Scene | None = None
         self._hint_s = 0.0
         self._last: tuple[int, Rollout] | None = None
@@ -71,7 +71,7 @@ class Expert:
         scene = self._prepared(view)
         sim, frame, manners = scene.sim, scene.frame, self.manners
         start = self._start(view, scene)
-        actors = self._seen(sim)
+        actors = self._sight.known(view.stamp_ns, sim.state.ego, sim.state.actors)
         stops = list(scene.right_of_way.stops(actors, view.stamp_ns / NS_PER_S, start.s_m, start.speed_mps, scene.profile))
         if sim.scenario.stop_at_end:
             stops.append(frame.length_m - STOP_SHORT_M)
@@ -121,10 +121,6 @@ class Expert:
             )
             self._hint_s = sim.route_s
         return self._scene
-
-    def _seen(self, sim: Simulation) -> tuple[ActorState, ...]:
-        ego = sim.state.ego
-        return tuple(a for a in sim.state.actors if math.hypot(a.x_m - ego.x_m, a.y_m - ego.y_m) <= self.sight_m)
 
     def _start(self, view: View, scene: _Scene) -> Start:
         ego, frame = scene.sim.state.ego, scene.frame

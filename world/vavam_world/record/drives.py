@@ -64,6 +64,7 @@ class RecordConfig:
     intruder_kinds: tuple[IntruderKind, ...] = INTRUDER_KINDS
     at_bends: bool = False  # intruders on curved roads are met where the road bends
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
+    in_picture: bool = False  # and only who has been in the camera's picture
     lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
     advised: Path | None = None  # a model directory: that model drives, and what the expert would do is recorded at each picture
 
@@ -92,6 +93,7 @@ class RecordConfig:
         content |= {"intruder_kinds": list(self.intruder_kinds)} if self.intruder_kinds != INTRUDER_KINDS else {}
         content |= {"at_bends": True} if self.at_bends else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
+        content |= {"in_picture": True} if self.in_picture else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         content |= {"advised": read_card(self.advised).model_id} if self.advised is not None else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
@@ -109,6 +111,7 @@ class DriveJob:
     image_hz: int = IMAGE_HZ
     command_rule: str = COMMAND_RULE
     sight_m: float = math.inf
+    in_picture: bool = False
     lead_in: Path | None = None
     advised: Path | None = None
 
@@ -141,7 +144,7 @@ def record_drive(job: DriveJob) -> Drive:
     if job.advised is not None:
         scenario = advised(scenario)
     first = round(lead_in_s / TICK_S)
-    driver: Driver = make("expert", sight_m=job.sight_m)
+    driver: Driver = make("expert", sight_m=job.sight_m, camera=WORLD_CAMERA if job.in_picture else None)
     options: dict[str, Any] = {}
     led: HandedOver | None = None
     asked: Advised | None = None
@@ -251,7 +254,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
-            options |= {"lead_in": config.lead_in, "advised": config.advised}
+            options |= {"lead_in": config.lead_in, "advised": config.advised, "in_picture": config.in_picture}
             options |= {} if config.sight_m is None else {"sight_m": sight_m(config.seed, index, config.sight_m)}
             yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1
