@@ -8,7 +8,8 @@ fp32 on a CPU, timed from tokens on the host to trajectories on the host; sides 
 one size alone are of B, or of the first size named.
 
 *tokenizer and plan*: a picture of the tokenizer's size on the host, its tokens, a whole window's context and the samples. *streaming*: as in
-bench_inference.py. *generated frame*: core/model/generate.py, greedy, the window's other frames given. *memory*: what torch keeps of the device (on a CPU: the
+bench_inference.py. *image to Path*: p99 of that and of the round trip in the block `nodes` of the page, perhaps of another machine: a sum.
+*generated frame*: core/model/generate.py, greedy, the window's other frames given. *memory*: what torch keeps of the device (on a CPU: the
 most this process ever had), beside what bench/cost.py counts for weights, keys and values alone. `--write` renews the block `gpu` of
 docs/results/performance.md.
 """
@@ -20,6 +21,7 @@ import gc
 import json
 import math
 import os
+import re
 import resource
 import statistics
 import sys
@@ -38,12 +40,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bench import cost
 from bench.bench_cost import WITHIN
-from bench.bench_inference import STREAMED, build, streaming_medians, streaming_ticks_s, synchronized, times_s
+from bench.bench_inference import STREAMED, Product, build, streaming_medians, streaming_ticks_s, synchronized, times_s
 from bench.page import ROOT, renew
 from vavam_ros.core.camera import to_model_input
 from vavam_ros.core.model.fast import FastVaVAM
 from vavam_ros.core.model.generate import generate_frames
 from vavam_ros.core.model.network import VaVAM
+from vavam_ros.core.model.streaming import append_flops
+from vavam_ros.core.model.token_steps import token_steps
 from vavam_ros.core.spec import PRESETS, ModelSpec
 from vavam_ros.core.tokenizer import VQ16, VQ16_RELEASED, VQ16_SMALL, TokenizerSpec
 from vavam_ros.core.tokenizer.random_init import init_tokenizer
@@ -53,7 +57,8 @@ SAMPLES, FEW, MANY = STREAMED, 1, 32
 FLOORS_MS = {"S": 3.75, "B": 5.9, "L": 19.0}  # of a plan with one sample
 FRAME_FLOOR_MS = {"B": 140.0}
 MANY_WITHIN = dict.fromkeys(FLOORS_MS, 1.3)
-STREAMING_GAIN, P99_MS, FRAME_WITHIN = {"B": 2.0}, {"B": 20.0}, {"B": 2.5}
+STREAMING_GAIN, P99_MS, IMAGE_TO_PATH_MS, FRAME_WITHIN = {"B": 2.0}, {"B": 20.0}, {"B": 50.0}, {"B": 2.5}
+AT_ONCE = 8
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 5e-2}  # of the largest value
 
 
@@ -143,8 +148,8 @@ class Bench:
             yield Row(what=f"{self._name}: {what}", a=exact * 1e3, b=tick * 1e3, bound=bound, at_least=True)
         yield memory
 
-    def pictures(self, sizes: TokenizerSpec, repeats: int) -> Iterator[Row]:
-        """From a picture to a plan."""
+    def pictures(self, sizes: TokenizerSpec, repeats: int, node_ms: float | None) -> Iterator[Row]:
+        """From a picture to a plan, and with what the nodes added in another run (p99; None: not known)."""
         tokenizer = VQ16(sizes, device="cpu")
         init_tokenizer(tokenizer, torch.Generator("cpu").manual_seed(0))
         tokenizer.to(self._device).cast(self._dtype).eval()
@@ -158,14 +163,28 @@ class Bench:
         took = sorted(1e3 * t for t in times_s({"picture": run}, repeats, self._clock)["picture"])
         what = f"{self._name}: tokenizer {sizes.image_hw[0]}x{sizes.image_hw[1]} and plan K={SAMPLES}"
         yield Row(what=f"{what}, p50", a=statistics.median(took))
-        yield Row(what=f"{what}, p99 of {repeats}", a=took[math.ceil(0.99 * len(took)) - 1], bound=self._of(P99_MS))
+        p99 = took[math.ceil(0.99 * len(took)) - 1]
+        yield Row(what=f"{what}, p99 of {repeats}", a=p99, bound=self._of(P99_MS))
+        if node_ms is not None:
+            yield Row(what=f"{self._name}: image to Path, a sum: that and {node_ms:g} ms of nodes", a=p99 + node_ms, bound=self._of(IMAGE_TO_PATH_MS))
 
     def generated(self, repeats: int) -> Iterator[Row]:
         """VaViM's next frame."""
         given = self._tokens[:, 1:].to(self._device)
-        run: Callable[[], object] = partial(generate_frames, self._model.video, given, 1)
+        steps = token_steps(self._model.video, 1)  # recorded in the round that warms up
+        run: Callable[[], object] = partial(generate_frames, self._model.video, given, 1, steps=steps)
         took = statistics.median(times_s({"frame": run}, repeats, self._clock)["frame"]) * 1e3
         yield Row(what=f"{self._name}: generated frame / floor", a=took, b=self._of(FRAME_FLOOR_MS), bound=self._of(FRAME_WITHIN))
+
+    def batched(self, repeats: int) -> Iterator[Row]:
+        """Windows at once against one large matrix product."""
+        v, generator = self._spec.video, torch.Generator("cpu").manual_seed(3)
+        many = torch.randint(v.vocabulary - 1, (AT_ONCE, v.frames, v.grid_h, v.grid_w), generator=generator)
+        n = v.frames * v.tokens_per_frame
+        product = Product(n, v.width, self._device, self._dtype)
+        took = times_s({"many": partial(self._fast.context, many), "product": product}, repeats, self._clock)
+        rate, whole = product.flops / statistics.median(took["product"]), AT_ONCE * append_flops(v, 0, n) / statistics.median(took["many"])
+        yield Row(what=f"{self._name}: {AT_ONCE} contexts at once / one large product", a=whole / 1e12, b=rate / 1e12, unit="TFLOP/s")
 
     def _of(self, bounds: dict[str, float]) -> float | None:
         return bounds.get(self._name) if self._bounds else None
@@ -188,16 +207,25 @@ def _forget(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def node_overhead_ms(page: Path = PAGE) -> float | None:
+    """p99 of the round trip in the block `nodes` of the page; None: it has none."""
+    found = re.search(r"round trip +p50 .*? p99 +([0-9.]+) ms", page.read_text(encoding="utf-8")) if page.exists() else None
+    return None if found is None else float(found[1])
+
+
 @torch.inference_mode()
-def rows(specs: dict[str, ModelSpec], tokenizer: TokenizerSpec, device: torch.device, amounts: Amounts, *, bounds: bool) -> Iterator[Row]:
-    """All rows. `tokenizer`: of B's pictures, or of the first size's."""
+def rows(
+    specs: dict[str, ModelSpec], tokenizer: TokenizerSpec, device: torch.device, amounts: Amounts, *, bounds: bool, node_ms: float | None = None
+) -> Iterator[Row]:
+    """All rows. `tokenizer`: of B's pictures, or of the first size's. `node_ms`: p99 of what the nodes add."""
     whole = "B" if "B" in specs else next(iter(specs))
     for name, spec in specs.items():
         bench = Bench(name, spec, device, bounds=bounds)
         yield from bench.plans(amounts.plans)
         if name == whole:
             yield from bench.streaming(amounts.turns)
-            yield from bench.pictures(tokenizer, amounts.pictures)
+            yield from bench.pictures(tokenizer, amounts.pictures, node_ms)
+            yield from bench.batched(amounts.turns)
             yield from bench.generated(amounts.frames)
         del bench
         _forget(device)
@@ -229,7 +257,7 @@ def main(words: list[str] | None = None) -> int:
     first = PRESETS["B"] if "B" in specs else specs[args.sizes[0]]
     tokenizer = next(t for t in (VQ16_RELEASED, VQ16_SMALL) if t.grid_hw == (first.video.grid_h, first.video.grid_w))
     found = []
-    for row in rows(specs, tokenizer, device, amounts, bounds=on_gpu):
+    for row in rows(specs, tokenizer, device, amounts, bounds=on_gpu, node_ms=node_overhead_ms()):
         lines.append(str(row))
         print(row, flush=True)
         found.append(row)

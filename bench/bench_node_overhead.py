@@ -119,6 +119,8 @@ def measure(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
         "model_dir": str(folder / "model"), "device": "cpu", "camera_mount_rpy_deg": "[0.0, 0.0, 0.0]", "command_source": "fixed", "tokenize_rate_hz": 0.0,
         "plan_rate_hz": 0.0, "check_golden": "false", "timing_window": 5000, "image_qos_depth": 5,
     }  # fmt: skip
+    if args.odometry_wait is not None:
+        params["odometry_wait_s"] = args.odometry_wait
     node_args = ["--ros-args", *(a for k, v in params.items() for a in ("-p", f"{k}:={v}"))]
     record = folder / "record.json"
     child = subprocess.Popen([sys.executable, __file__, "--node", args.core, "--record", str(record), *node_args])
@@ -231,6 +233,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0)
     parser.add_argument("--rate", type=float, default=30.0)
     parser.add_argument("--odometry", type=float, default=100.0)
+    parser.add_argument("--odometry-wait", type=float, help="seconds; 0: poses are carried on from the newest odometry at once (default: the node's)")
     parser.add_argument("--core", choices=("stub", "view"), default="stub")
     parser.add_argument("--profile", default=str(ROOT / "config" / "fastdds_shm.xml"))
     parser.add_argument("--node", help=argparse.SUPPRESS)
@@ -250,11 +253,13 @@ def main() -> None:
         "seconds": args.seconds,
         "rate_hz": args.rate,
         "odometry_hz": args.odometry,
+        "odometry_wait_s": args.odometry_wait,
         "core": args.core,
         "profile": Path(args.profile).name,
         "copy_ms": copy_ms(),
     }
-    print(f"{WIDTH}×{HEIGHT} bgr8 at {args.rate:g} Hz, odometry {args.odometry:g} Hz, core {args.core}, profile {result['profile']}")
+    wait = "" if args.odometry_wait is None else f", odometry_wait_s {args.odometry_wait:g}"
+    print(f"{WIDTH}×{HEIGHT} bgr8 at {args.rate:g} Hz, odometry {args.odometry:g} Hz{wait}, core {args.core}, profile {result['profile']}")
     for name, row in result["ms"].items():
         print(f"  {name:30s} p50 {row['p50']:6.1f} ms   p99 {row['p99']:6.1f} ms   max {row['max']:6.1f} ms")
     print(f"  images {result['images']}, dropped {result['dropped']}; cores: node {result['node_cores']:.2f}, publisher {result['publisher_cores']:.2f}")

@@ -2,7 +2,7 @@
 
     python bench/bench_precision.py [--only tokenizer model jpeg] [--model DIR] [--size S] [--quick] [--repeats 3] [--pictures 4] [--write]
 
-*tokenizer*: fp32, bf16 and fp16, channels last and not. *model*: fp32, bf16, fp16 and int8 weights (needs torchao). *jpeg*: cv2 as the node uses it, Pillow,
+*tokenizer*: fp32, bf16 and fp16, channels last and not. *model*: fp32, bf16, fp16, int8 and fp8 weights (need torchao). *jpeg*: cv2 as in the node, Pillow,
 simplejpeg, PyTurboJPEG. What is not installed has a row that says so: `.venv/bin/pip install --no-deps torchao simplejpeg` brings two of them.
 
 Without `--model` all weights are random, the tokenizer's of the released size, the driving model's of `--size`; with it the model's own are measured as

@@ -1,7 +1,7 @@
 """Plans of the driving model in other number formats against those of fp32: same tokens, same noise.
 
 *plain* is core/model/network.py, *fast* is core/model/fast.py, which the nodes run. Differences are to *plain* in fp32, times to fp32 on the same path.
-int8: weights of all linear layers by torchao, a scale and a zero point for each row, multiplied in fp32; embeddings stay fp32.
+int8, fp8: weights of all linear layers by torchao (int8: a scale for each row; fp8: e4m3), multiplied in fp32; embeddings stay fp32.
 
 Shape letters: W windows · T frames of a window · h w token grid · K samples.
 """
@@ -29,18 +29,18 @@ from vavam_ros.core.spec import ModelSpec
 
 REFERENCE = "fp32"
 FLOATS = {REFERENCE: torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-INT8 = "int8 weights"
+QUANTIZED = {"int8 weights": "Int8WeightOnlyConfig", "fp8 weights": "Float8WeightOnlyConfig"}  # of torchao.quantization
 PATHS = ("plain", "fast")
 
 
-def quantized(model: VaVAM) -> VaVAM:
-    """A copy with int8 weights. ImportError without torchao."""
+def quantized(model: VaVAM, config: str) -> VaVAM:
+    """A copy with weights in the format of that name. ImportError without torchao."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the library about its own kernels for GPUs
-        from torchao.quantization import Int8WeightOnlyConfig, quantize_
+        from torchao import quantization
 
         one = copy.deepcopy(model)
-        quantize_(one, Int8WeightOnlyConfig())
+        quantization.quantize_(one, getattr(quantization, config)())
     return one
 
 
@@ -58,7 +58,8 @@ def weight_bytes(model: torch.nn.Module) -> int:
 def formats(model: VaVAM) -> dict[str, tuple[VaVAM | None, str]]:
     """Format → the model in it, or why not."""
     made: dict[str, tuple[VaVAM | None, str]] = {name: (copy.deepcopy(model).to(dtype), "") for name, dtype in FLOATS.items()}
-    made[INT8] = attempt(partial(quantized, model)) if importlib.util.find_spec("torchao") else (None, "not installed: torchao")
+    for name, config in QUANTIZED.items():
+        made[name] = attempt(partial(quantized, model, config)) if importlib.util.find_spec("torchao") else (None, "not installed: torchao")
     return made
 
 

@@ -61,6 +61,10 @@ def test_one_recorded_step_gives_the_same_frames(
     monkeypatch.setattr(steps_module, "Recording", graph_stand_in)
     assert torch.equal(generate_frames(video, tokens[:, :given], n_frames), plain)
     assert graph_stand_in.made == 1
+    kept = GraphSteps(video, 2)
+    for given_again in (given, 1):
+        assert torch.equal(generate_frames(video, tokens[:, :given_again], 2, steps=kept), generate_frames(video, tokens[:, :given_again], 2))
+    assert graph_stand_in.made == 4, "kept: one more; not kept: one each"
 
 
 def test_a_recorded_step_has_the_plain_logits(video: VideoModel, tokens: Tensor, monkeypatch: pytest.MonkeyPatch, graph_stand_in: Any) -> None:
@@ -129,12 +133,23 @@ def test_foreign_tokens_are_refused(video: VideoModel, tokens: Tensor) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device: a recorded step needs one")
+@pytest.mark.parametrize(("dtype", "atol"), [(torch.float32, 1e-4), (torch.bfloat16, 0.15)], ids=["fp32", "bf16"])
 @torch.inference_mode()
-def test_on_a_gpu_recorded_steps_have_the_logits_of_the_cpu(video: VideoModel, tokens: Tensor) -> None:
+def test_on_a_gpu_recorded_steps_have_the_logits_of_the_cpu_and_never_wait(video: VideoModel, tokens: Tensor, dtype: torch.dtype, atol: float) -> None:
     flat = tokens[:, :3].flatten(1)
     there = VideoModel(SPEC, device="cuda")
     there.load_state_dict(video.state_dict())
-    graph, plain = GraphSteps(there, 2), PlainSteps(video)
-    torch.testing.assert_close(graph.start(flat[:, :7].cuda()).cpu(), plain.start(flat[:, :7]), atol=1e-4, rtol=1e-4)
-    for i in range(7, 18):
-        torch.testing.assert_close(graph.step(flat[:, i : i + 1].cuda()).cpu(), plain.step(flat[:, i : i + 1]), atol=1e-4, rtol=1e-4)
+    there.to(dtype)
+    graph, plain, on_gpu = GraphSteps(there, 2), PlainSteps(video), flat.cuda()
+    for begin, end in ((13, 18), (7, 18)):
+        torch.testing.assert_close(graph.start(on_gpu[:, :begin]).cpu().float(), plain.start(flat[:, :begin]), atol=atol, rtol=atol)
+        for i in range(begin, end):
+            token = on_gpu[:, i : i + 1]
+            recorded = graph._recording is not None
+            torch.cuda.synchronize()
+            torch.cuda.set_sync_debug_mode("error" if recorded else "default")
+            try:
+                logits = graph.step(token)
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+            torch.testing.assert_close(logits.cpu().float(), plain.step(flat[:, i : i + 1]), atol=atol, rtol=atol)

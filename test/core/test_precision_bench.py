@@ -131,16 +131,17 @@ def test_plans_of_fp32_are_the_reference(bench: ModuleType, drive, artifact: Loa
     assert {name for name, *_ in rows} >= {"tiny, random"}
 
 
-def test_int8_is_a_quarter_of_the_linear_weights_or_not_installed(bench: ModuleType, drive, once) -> None:
+@pytest.mark.parametrize(("name", "beside"), [("int8 weights", 5), ("fp8 weights", 4)])  # bytes a row: a scale, and of int8 a zero point
+def test_one_byte_weights_are_a_quarter_of_the_linear_ones_or_not_installed(bench: ModuleType, drive, once, name: str, beside: int) -> None:
     rows = {(r["path"], r["format"]): r for r in bench.model.measure(drive, TINY, None, once, windows=1)}
-    row = rows["plain", bench.model.INT8]
+    row = rows["plain", name]
     if importlib.util.find_spec("torchao") is None:
         assert row["note"] == "not installed: torchao"
         assert "not installed: torchao" in bench.model.table(list(rows.values()))
         return
-    made = bench.model.quantized(bench.model.random_model(TINY)[0])
+    made = bench.model.quantized(bench.model.random_model(TINY)[0], bench.model.QUANTIZED[name])
     linear = [m.weight for m in made.modules() if isinstance(m, torch.nn.Linear)]
-    saved = sum(3 * w.numel() - 5 * w.shape[0] for w in linear)  # a byte for four, and for each row a scale and a zero point
+    saved = sum(3 * w.numel() - beside * w.shape[0] for w in linear)  # a byte for four
     assert row["megabytes"] == pytest.approx(rows["plain", "fp32"]["megabytes"] - saved / 1e6)
     assert row["max_cm_1"] > 0
 

@@ -35,7 +35,7 @@ CPU = torch.device("cpu")
 
 
 def gpu_rows(name: str, *, bounds: bool) -> list[Row]:
-    return list(rows({name: TINY}, TINY_TOKENIZER, CPU, QUICK, bounds=bounds))
+    return list(rows({name: TINY}, TINY_TOKENIZER, CPU, QUICK, bounds=bounds, node_ms=15.4))
 
 
 def test_every_row_is_there_without_bounds_on_a_cpu() -> None:
@@ -49,6 +49,8 @@ def test_every_row_is_there_without_bounds_on_a_cpu() -> None:
         "tiny: memory, streaming / weights, keys, values",
         "tiny: tokenizer 48x64 and plan K=8, p50",
         "tiny: tokenizer 48x64 and plan K=8, p99 of 2",
+        "tiny: image to Path, a sum: that and 15.4 ms of nodes",
+        "tiny: 8 contexts at once / one large product",
         "tiny: generated frame / floor",
     ]
     assert all(row.a > 0.0 and row.bound is None and row.ok for row in found)
@@ -61,8 +63,17 @@ def test_size_b_has_all_bounds_of_the_page() -> None:
         ("exact plan K=32 / K=1", 1.3, False),
         ("streaming K=8: exact plan / whole tick", 2.0, True),
         ("tokenizer 48x64 and plan K=8, p99 of 2", 20.0, False),
+        ("image to Path, a sum: that and 15.4 ms of nodes", 50.0, False),
         ("generated frame / floor", 2.5, False),
     ]
+
+
+def test_the_nodes_share_is_read_off_the_page(tmp_path: Path) -> None:
+    assert bench_gpu.node_overhead_ms() is not None
+    assert bench_gpu.node_overhead_ms(tmp_path / "none.md") is None
+    page = tmp_path / "page.md"
+    page.write_text("  round trip           p50    9.6 ms   p99   15.4 ms   max   18.6 ms\n  round trip without the wait    p50    4.9 ms   p99    9.2 ms\n")
+    assert bench_gpu.node_overhead_ms(page) == 15.4
 
 
 def test_floors_are_those_that_are_counted() -> None:

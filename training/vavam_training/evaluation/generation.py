@@ -19,6 +19,7 @@ from torch import Tensor
 from vavam_ros.core.contracts import NS_PER_S, U8, ConfigError
 from vavam_ros.core.model import VideoModel
 from vavam_ros.core.model.generate import generate_frames
+from vavam_ros.core.model.token_steps import TokenSteps, token_steps
 from vavam_ros.core.tokenizer import VQ16
 from vavam_training.checking.contact import evenly
 from vavam_training.evaluation.frechet import FeatureExtractor, Moments, frechet_distance
@@ -125,11 +126,14 @@ def generate(
     pictured = {chosen[i] for i in evenly(len(chosen), config.shown)}
     same, copied = np.zeros(ahead), np.zeros(ahead)
     distances, strips = _Distances(features, ahead), list[Strip]()
+    kept: dict[int, TokenSteps] = {}  # by the windows at once
     for at in range(0, len(chosen), config.batch):
         places = chosen[at : at + config.batch]
         tokens = torch.from_numpy(np.stack([held_out.drives[d].rows.tokens[held_out.drives[d].index[w]] for d, w in places]).astype(np.int64)).to(device)
         true, newest = tokens[:, given:], tokens[:, given - 1 : given]
-        found = generate_frames(video, tokens[:, :given], ahead, codebook_size=config.codebook_size)
+        if (steps := kept.get(len(places))) is None:
+            steps = kept[len(places)] = token_steps(video, len(places))
+        found = generate_frames(video, tokens[:, :given], ahead, codebook_size=config.codebook_size, steps=steps)
         same += (found == true).double().mean(dim=(2, 3)).sum(dim=0).cpu().numpy()
         copied += (newest == true).double().mean(dim=(2, 3)).sum(dim=0).cpu().numpy()
         if tokenizer is not None:

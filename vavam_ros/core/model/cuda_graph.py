@@ -22,7 +22,7 @@ class Recording:
             with torch.cuda.stream(side):  # libraries set themselves up, which must not be recorded
                 body(*self._inputs)
             main.wait_stream(side)
-            with torch.cuda.graph(self._graph, pool=pool, capture_error_mode="thread_local"):  # another thread may be using the device
+            with torch.cuda.graph(self._graph, pool=pool, stream=side, capture_error_mode="thread_local"):  # other threads may be using the device
                 self._output = body(*self._inputs)
 
     def __call__(self, *inputs: Tensor) -> Tensor | None:

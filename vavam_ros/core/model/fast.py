@@ -183,7 +183,8 @@ class FastVaVAM:
             raise ConfigError(f"samples: got {samples}, expected at least 1")
         weight = model.video.token_embedding.weight
         self.spec, self.device, self._dtype, self._samples = model.spec, weight.device, weight.dtype, samples
-        self._keys_first = weight.device.type == "cpu" and weight.dtype != torch.float32  # there q @ k.mT copies all keys of a buffer that is not full
+        # In bf16 a CPU's bmm first copies the keys of a buffer that is not full: for k @ q.mT as they lie, for q @ k.mT transposed, which takes far longer.
+        self._keys_first = weight.device.type == "cpu" and weight.dtype == torch.bfloat16
         self._graphs = weight.is_cuda if graphs is None else graphs
         self._pool: Any = torch.cuda.graph_pool_handle() if self._graphs else None
         self._check = model.video.check

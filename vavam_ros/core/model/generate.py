@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.model.network import VideoModel
-from vavam_ros.core.model.token_steps import token_steps
+from vavam_ros.core.model.token_steps import TokenSteps, token_steps
 
 
 @torch.inference_mode()
@@ -27,11 +27,13 @@ def generate_frames(
     generator: torch.Generator | None = None,
     codebook_size: int | None = None,
     progress: Callable[[int, int], None] | None = None,
+    steps: TokenSteps | None = None,
 ) -> Tensor:
     """The `n_frames` frames that follow tokens (B, t, h, w): int64 (B, n_frames, h, w).
 
     Each token is drawn from the `top_k` likeliest (None: from all) at `temperature`, by `generator`; `top_k` 1 is greedy and needs none.
     `codebook_size`: ids from there on are never drawn (the vocabulary has one that no tokenizer decodes). `progress` is told (tokens done, in all).
+    `steps`: `token_steps` of this model and B from an earlier call, which a GPU need not record again; None: made here.
     A new frame is predicted from at most T − 1 frames, the newest. # vs upstream: there the oldest stay, and every frame past the window is the same.
     Raises ConfigError on values that cannot be meant, TokenError on another grid or tokens out of range.
     """
@@ -41,7 +43,7 @@ def generate_frames(
     s, window = spec.tokens_per_frame, spec.frames * spec.tokens_per_frame
     sequence = rearrange(tokens, "b t h w -> b (t h w)")
     given, total = sequence.shape[1], n_frames * s
-    steps, logits = token_steps(video, tokens.shape[0]), None
+    steps, logits = token_steps(video, tokens.shape[0]) if steps is None else steps, None
     while (done := sequence.shape[1] - given) < total:
         if logits is None or steps.length == window:
             logits = steps.start(sequence[:, -(window - s) :])

@@ -55,12 +55,12 @@ class PlainSteps:
 
 
 class GraphSteps:
-    """The same operations at the same addresses for every step, so that one CUDA graph plays them all; launching some ten kernels a layer by hand
-    would cost several times what they take.
+    """The same operations at the same addresses for every step, so that one CUDA graph plays them all; launching a dozen kernels a layer by hand
+    would cost several times what they take. Recording waits for the device: keep the steps for the next sequence of the same batch.
 
-    Keys and values lie in a buffer of N tokens, all of which a step reads, the empty ones under a mask. That costs at most the bytes of a full window,
-    which for the released sizes are fewer than those of the weights. As in fast.py attention is two products and a softmax: a fused kernel has one
-    block of work per head.
+    Keys and values lie in a buffer of N tokens, all of which a step reads, the empty ones under a mask: at B = 1 fewer bytes than the weights of the
+    released sizes have. As in fast.py attention is two products and a softmax, as a fused kernel has one block of work per head; in half precision
+    their scores are rounded, which the fused kernel of `PlainSteps` keeps in fp32.
     """
 
     def __init__(self, video: VideoModel, batch: int) -> None:
@@ -100,10 +100,11 @@ class GraphSteps:
         x = video.embed_at(token, position)
         unseen = torch.zeros_like(self._positions, dtype=x.dtype).masked_fill_(self._positions > position, -torch.inf)
         for block, kv in zip(blocks_of(video.blocks), self._kv.unbind(), strict=True):
+            heads = block.attention.heads
             q, *new = block.attention.project(norm(x))
-            for held, added in zip(kv, new, strict=True):
-                held.index_copy_(2, position, added.to(held.dtype))
-            k, v = kv
-            attended = ((q * video.scale) @ k.mT + unseen).softmax(dim=-1) @ v
-            x = block.finish(x, rearrange(attended, "b a one d -> b one (a d)"))
+            kv.index_copy_(3, position, torch.stack(new).to(kv.dtype))
+            k, v = kv.flatten(1, 2)  # (B·A, N, D)
+            scores = torch.baddbmm(unseen, q.flatten(0, 1).to(k.dtype), k.mT, alpha=video.scale)
+            attended = torch.bmm(scores.softmax(dim=-1), v)
+            x = block.finish(x, rearrange(attended, "(b a) one d -> b one (a d)", a=heads))
         return video.readout(x)[:, 0]

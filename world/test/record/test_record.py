@@ -249,6 +249,9 @@ def test_intruders_are_met_at_bends_if_asked_for(tmp_path: Path) -> None:
     curved = [(a, b) for a, b in pairs if a.map.kind == "curves"]
     assert sum(turned_rad(b) >= 0.2 for _, b in curved) > max(sum(turned_rad(a) >= 0.2 for a, _ in curved), 0.7 * len(curved))
     assert RecordConfig(out=tmp_path, drives=1, at_bends=True).content["at_bends"] is True
+    for nobody in ({"intruders": 0.0}, {"exclude": ("curves",)}):
+        with pytest.raises(ConfigError, match="got at_bends without intruders on curved roads"):
+            RecordConfig(out=tmp_path, drives=1, at_bends=True, **nobody)  # type: ignore[arg-type]
     assert RecordConfig(out=tmp_path, drives=1, in_picture=True).content["in_picture"] is True
     assert not {"at_bends", "in_picture"} & set(RecordConfig(out=tmp_path, drives=1).content)  # recordings of before go on
 

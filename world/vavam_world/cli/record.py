@@ -45,7 +45,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="KIND",
         help=f"of {', '.join(INTRUDER_KINDS)}: those who get in the way are drawn from these (default: all)",
     )
-    parser.add_argument("--at-bends", action="store_true", help="who gets in the way on a curved road does so where it bends, as in the safety suites")
+    parser.add_argument("--at-bends", action="store_true", help="who gets in the way on a curved road does so where it bends, if it does soon enough")
     parser.add_argument(
         "--sight-m",
         type=float,

@@ -74,6 +74,8 @@ class RecordConfig:
             raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
         named_rule(self.command_rule)
         check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders, intruder_kinds=self.intruder_kinds)
+        if self.at_bends and ("curves" in self.exclude or self.intruders == 0.0):
+            raise ConfigError("recording: got at_bends without intruders on curved roads, expected both, or neither")
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
             raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
         if self.lead_in is not None and self.advised is not None:

@@ -63,7 +63,7 @@ def _bends(route: Route, at_s_m: float) -> bool:
 
 
 def nearest_bend(route: Route, wished_s_m: float, least_m: float, most_m: float) -> float | None:
-    """Where between `least_m` and `most_m` along the route it bends as at the places of the suites, as near as can be to `wished_s_m`; None: nowhere."""
+    """Where between `least_m` and `most_m` along the route it bends as much as at the places of the suites, nearest to `wished_s_m`; None: nowhere."""
     places = np.arange(max(least_m, -AROUND_M[0]), min(most_m, route.length_m - AROUND_M[1]), 1.0)
     fit = [float(m) for m in places if _bends(route, float(m))]
     return min(fit, key=lambda m: abs(m - wished_s_m), default=None)
