@@ -33,7 +33,7 @@ class Sight:
         if self._camera is None:
             return near
         self._shown_ns |= {a.id: stamp_ns for a in near if in_picture(self._camera, ego, a)}
-        return tuple(a for a in near if stamp_ns - self._shown_ns.get(a.id, -NS_PER_S * 3600) <= REMEMBERED_S * NS_PER_S)
+        return tuple(a for a in near if a.id in self._shown_ns and stamp_ns - self._shown_ns[a.id] <= REMEMBERED_S * NS_PER_S)
 
 
 def in_picture(camera: CameraSpec, ego: EgoState, actor: ActorState) -> bool:
