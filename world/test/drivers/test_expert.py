@@ -309,6 +309,20 @@ def test_a_short_sight_goes_round_late_and_in_haste() -> None:
         Expert(sight_m=0.0)
 
 
+def test_a_wider_berth_passes_further_away() -> None:
+    met = intruded("stationary")
+
+    def closest_m(berth_m: float) -> float:
+        trace = drive(met, Expert(berth_m=berth_m))
+        assert not trace.collisions
+        return min(math.hypot(a.x_m - s.ego.x_m, a.y_m - s.ego.y_m) for s in trace.states for a in s.actors)
+
+    assert closest_m(1.2) > closest_m(0.5) + 0.1
+    for bad in (0.0, math.nan):
+        with pytest.raises(ConfigError, match=r"got berth_m .*, expected a distance above 0"):
+            Expert(berth_m=bad)
+
+
 def someone(x_m: float, y_m: float, number: int = 1) -> ActorState:
     size: dict[str, Any] = {"length_m": 4.0, "width_m": 2.0, "height_m": 1.5, "variant": 0}
     return ActorState(id=number, kind="car", x_m=x_m, y_m=y_m, yaw_rad=0.0, speed_mps=0.0, **size)

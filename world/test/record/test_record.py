@@ -253,7 +253,10 @@ def test_intruders_are_met_at_bends_if_asked_for(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="got at_bends without intruders on curved roads"):
             RecordConfig(out=tmp_path, drives=1, at_bends=True, **nobody)  # type: ignore[arg-type]
     assert RecordConfig(out=tmp_path, drives=1, in_picture=True).content["in_picture"] is True
-    assert not {"at_bends", "in_picture"} & set(RecordConfig(out=tmp_path, drives=1).content)  # recordings of before go on
+    assert RecordConfig(out=tmp_path, drives=1, berth_m=1.0).content["berth_m"] == 1.0
+    with pytest.raises(ConfigError, match=r"got berth_m 0\.0, expected a distance above 0"):
+        RecordConfig(out=tmp_path, drives=1, berth_m=0.0)
+    assert not {"at_bends", "in_picture", "berth_m"} & set(RecordConfig(out=tmp_path, drives=1).content)  # recordings of before go on
 
 
 def test_each_drive_has_a_sight_of_its_own_between_the_two(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

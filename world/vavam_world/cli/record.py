@@ -9,6 +9,7 @@ from typing import get_args
 from vavam_ros.core.planning.command import RULES
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
+from vavam_world.drivers.evasion import BERTH_M
 from vavam_world.drivers.loop import COMMAND_RULE
 from vavam_world.record.bag import ADVICE_TOPIC
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
@@ -60,6 +61,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the driver knows only of those who have been in the camera's picture within the last seconds: nobody learns to react to what is not shown",
     )
     parser.add_argument(
+        "--berth-m",
+        type=float,
+        default=BERTH_M,
+        metavar="DISTANCE",
+        help="clearance that the driver wishes for beside whom it passes (default %(default)s): a wider one leaves room for who imitates it less exactly",
+    )
+    parser.add_argument(
         "--lead-in",
         type=Path,
         metavar="MODEL",
@@ -104,6 +112,7 @@ def run(args: argparse.Namespace) -> int:
         at_bends=args.at_bends,
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
         in_picture=args.in_picture,
+        berth_m=args.berth_m,
         lead_in=args.lead_in,
         advised=args.advised,
     )

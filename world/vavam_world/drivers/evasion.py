@@ -28,7 +28,7 @@ ACCELS_MPS2 = np.array([0.0, 1.8, -1.0, -2.0, -4.5, -7.5])
 PASSING_MPS = 5.0  # speed wished for beside somebody who is in the way
 SLOWING_S, SLOWING_MPS2 = 2.0, 2.0  # how soon it is wished for, and how hard it is braked for
 MAX_LATERAL_MPS2 = 6.5
-CLEARANCE_M = 0.5  # wished for beside others
+BERTH_M = 0.5  # clearance wished for beside others
 THIN_M = 1.5  # houses and fences stand well away from the road; poles, trees and signs do not
 REACT_S = 0.15  # the actuators' delay and lag, before a change of speed takes hold
 
@@ -94,7 +94,8 @@ class Surroundings:
 class Evader:
     """Compares ways to drive on. State: what was chosen last, so that it is not changed without need."""
 
-    def __init__(self, frame: RouteFrame, surroundings: Surroundings, vehicle: Vehicle) -> None:
+    def __init__(self, frame: RouteFrame, surroundings: Surroundings, vehicle: Vehicle, berth_m: float = BERTH_M) -> None:
+        self._berth_m = berth_m
         self._frame, self._road, self._vehicle = frame, surroundings, vehicle
         n = 4
         pitch = vehicle.length_m / n
@@ -168,7 +169,7 @@ class Evader:
         collides = hit.any(axis=1)
         cost = price * np.maximum(wished_mps2 - accel, 0.0) + 0.3 * np.maximum(accel - wished_mps2, 0.0) + 0.25 * np.abs(offset)
         cost = cost + 0.3 * np.maximum(lateral - 2.0, 0.0).max(axis=1) + 30.0 * np.maximum(lateral - MAX_LATERAL_MPS2, 0.0).max(axis=1)
-        short = np.maximum(CLEARANCE_M - gap, 0.0)
+        short = np.maximum(self._berth_m - gap, 0.0)
         cost = cost + 12.0 * (short * np.exp(-0.25 * LOOK_T_S)).max(axis=1)
         cost = cost + 60.0 * self._road.outside(s, d, 0.5 * self._vehicle.width_m + 0.1).max(axis=1)
         if collides.any():
@@ -186,7 +187,7 @@ class Evader:
     def _still_ahead(self, s: F64, d: F64, predicted: Predicted, row: int) -> F64:
         """(C,) price of being in somebody's way at the end of the look-ahead: the collision then lies just beyond it."""
         t = TIMES - 1
-        room = np.abs(d - predicted.d_m[row, t]) - 0.5 * self._vehicle.width_m - predicted.half_width_m[row] - 0.5 * CLEARANCE_M
+        room = np.abs(d - predicted.d_m[row, t]) - 0.5 * self._vehicle.width_m - predicted.half_width_m[row] - 0.5 * self._berth_m
         return np.where(s < predicted.s_m[row, t], 60.0 * np.clip(-room, 0.0, 1.0), 0.0)
 
     def _relevant(self, s0: float, d0: float, x: F64, y: F64, predicted: Predicted) -> I64:
@@ -195,7 +196,7 @@ class Evader:
             return np.zeros(0, dtype=np.int64)
         times = x.shape[1]
         px, py = predicted.x_m[:, :times], predicted.y_m[:, :times]
-        reach = predicted.half_length_m + self._vehicle.length_m + CLEARANCE_M
+        reach = predicted.half_length_m + self._vehicle.length_m + self._berth_m
         dx = np.maximum(np.maximum(x.min(axis=0) - px, px - x.max(axis=0)), 0.0)
         dy = np.maximum(np.maximum(y.min(axis=0) - py, py - y.max(axis=0)), 0.0)
         follows = (predicted.s_m[:, 0] < s0) & (np.abs(predicted.d_m[:, 0] - d0) < 1.5) & (np.cos(predicted.turn_rad[:, 0]) > 0.5)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from vavam_ros.core.contracts import NS_PER_S, DensePath
+from vavam_ros.core.contracts import NS_PER_S, ConfigError, DensePath
 from vavam_world.contracts import F64, CameraSpec, View, WorldError
-from vavam_world.drivers.evasion import LOOK_T_S, Evader, Motion, Start, Surroundings, distance
+from vavam_world.drivers.evasion import BERTH_M, LOOK_T_S, Evader, Motion, Start, Surroundings, distance
 from vavam_world.drivers.frenet import RouteFrame, quintic, quintic_at
 from vavam_world.drivers.junctions import RightOfWay
 from vavam_world.drivers.longitudinal import DT_S, Manners, Rollout, SpeedProfile, roll_out
@@ -51,10 +51,14 @@ class Expert:
     needs_image = False
     plan_every_ticks = 2
 
-    def __init__(self, manners: Manners | None = None, sight_m: float = math.inf, camera: CameraSpec | None = None) -> None:
+    def __init__(self, manners: Manners | None = None, sight_m: float = math.inf, camera: CameraSpec | None = None, berth_m: float = BERTH_M) -> None:
         """`sight_m`: others are there for it only within so many metres of its rear axle; `camera`: only once they were in its picture. Who is to learn from
-        a camera cannot learn to react to what the camera does not show. Raises ConfigError where the distance is not positive."""
+        a camera cannot learn to react to what the camera does not show. `berth_m`: clearance wished for beside whoever is passed. Raises ConfigError where a
+        distance is not positive."""
         self.manners = Manners() if manners is None else manners
+        if not 0.0 < berth_m < math.inf:
+            raise ConfigError(f"expert: got berth_m {berth_m}, expected a distance above 0")
+        self._berth_m = berth_m
         self._sight = Sight(sight_m, camera)
         self.reset()
 
@@ -117,7 +121,7 @@ class Expert:
                 profile=SpeedProfile(frame, view.cruise_mps, self.manners),
                 predictor=Predictor(sim.road_map.lanes, sim.route.lane_ids),
                 right_of_way=RightOfWay(sim.road_map.lanes, sim.route, sim.vehicle),
-                evader=Evader(frame, Surroundings(frame, sim.lanes.on_road, sim.road_map.props), sim.vehicle),
+                evader=Evader(frame, Surroundings(frame, sim.lanes.on_road, sim.road_map.props), sim.vehicle, self._berth_m),
             )
             self._hint_s = sim.route_s
         return self._scene

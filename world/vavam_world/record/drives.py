@@ -24,6 +24,7 @@ from vavam_ros.core.planning.command import named_rule
 from vavam_world.contracts import IMAGE_EVERY_TICKS, LABELS, TICK_S, WORLD_CAMERA, Backend, Driver, HasCommandRule, IntruderKind, Scenario, Vehicle
 from vavam_world.drivers import DIRECT, make
 from vavam_world.drivers.advised import Advised
+from vavam_world.drivers.evasion import BERTH_M
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import COMMAND_RULE, drive
 from vavam_world.record import bag
@@ -65,6 +66,7 @@ class RecordConfig:
     at_bends: bool = False  # intruders on curved roads are met where the road bends
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
     in_picture: bool = False  # and only who has been in the camera's picture
+    berth_m: float = BERTH_M  # clearance that the driver wishes for beside whom it passes
     lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
     advised: Path | None = None  # a model directory: that model drives, and what the expert would do is recorded at each picture
 
@@ -78,6 +80,8 @@ class RecordConfig:
             raise ConfigError("recording: got at_bends without intruders on curved roads, expected both, or neither")
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
             raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
+        if not 0.0 < self.berth_m < math.inf:
+            raise ConfigError(f"recording: got berth_m {self.berth_m}, expected a distance above 0")
         if self.lead_in is not None and self.advised is not None:
             raise ConfigError("recording: got a model that leads in and one that is advised, expected one of the two")
         for model in (self.lead_in, self.advised):
@@ -96,6 +100,7 @@ class RecordConfig:
         content |= {"at_bends": True} if self.at_bends else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
         content |= {"in_picture": True} if self.in_picture else {}
+        content |= {"berth_m": self.berth_m} if self.berth_m != BERTH_M else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         content |= {"advised": read_card(self.advised).model_id} if self.advised is not None else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
@@ -114,6 +119,7 @@ class DriveJob:
     command_rule: str = COMMAND_RULE
     sight_m: float = math.inf
     in_picture: bool = False
+    berth_m: float = BERTH_M
     lead_in: Path | None = None
     advised: Path | None = None
 
@@ -146,7 +152,7 @@ def record_drive(job: DriveJob) -> Drive:
     if job.advised is not None:
         scenario = advised(scenario)
     first = round(lead_in_s / TICK_S)
-    driver: Driver = make("expert", sight_m=job.sight_m, camera=WORLD_CAMERA if job.in_picture else None)
+    driver: Driver = make("expert", sight_m=job.sight_m, camera=WORLD_CAMERA if job.in_picture else None, berth_m=job.berth_m)
     options: dict[str, Any] = {}
     led: HandedOver | None = None
     asked: Advised | None = None
@@ -256,7 +262,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
-            options |= {"lead_in": config.lead_in, "advised": config.advised, "in_picture": config.in_picture}
+            options |= {"lead_in": config.lead_in, "advised": config.advised, "in_picture": config.in_picture, "berth_m": config.berth_m}
             options |= {} if config.sight_m is None else {"sight_m": sight_m(config.seed, index, config.sight_m)}
             yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1
