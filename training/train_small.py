@@ -10,8 +10,11 @@ Each step leaves what it made in OUT and is skipped, or goes on where it was, wh
     5 action   vavam-train train                          runs/world/action.yaml: video model and action expert together, on windows of two frames
     6 led      world record --lead-in                     that model drives first, the expert puts right what came of it
     7 corrected                                           runs/world/corrected.yaml: goes on with all drives
-    8 export                                              OUT/model: what the nodes load
-    9 evaluate world evaluate --driver vavam_direct       (--evaluate)
+    8 advice   world record --advised                     that model drives to the end, and the expert says at each picture what it would do: meetings
+                                                          passed at a wider berth, junctions and towns
+    9 advised                                             runs/world/advised.yaml: goes on with all of it
+   10 export                                              OUT/model: what the nodes load
+   11 evaluate world evaluate --driver vavam_direct       (--evaluate)
 
 Two environments are needed, .venv (world, ROS) and .venv-training: `make setup setup-training`.
 """
@@ -42,13 +45,16 @@ class Size:
     """How much of everything."""
 
     looks: int  # short drives with classes
-    hours: float  # of driving to learn from: half of it drives, the rest in equal parts meetings and what the first model began
+    hours: float  # of driving: half of it drives, the rest in equal parts meetings and what the first model began; half as much again with advice
     steps: dict[str, int]  # of each stage; 0: the recipe's
 
 
 FULL = Size(looks=120, hours=10.0, steps={})
-FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10})
+FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10, "advised": 10})
 MEETINGS = ("crossroads", "fog", "industrial", "town")  # families left out of them: held out for tests, and towns, which are long
+ADVICE = "/world/expert/path"
+ROADS_ALONE = ("crossroads", "fog", "industrial", "straight", "curves")  # left out of advice at junctions
+PARTS = {"tokenizer": 0, "action": 1, "corrected": 3, "advised": 5}  # of each recipe's data; the tokenizer's has pictures instead
 
 
 def main() -> int:
@@ -84,7 +90,16 @@ def main() -> int:
     _record("led", "led_tokens", hours / 4, [*met, "--seed", "13", "--lead-in", out / "draft"], args.workers, out)
     more = [f"data.parts.1.path={out / 'meeting_tokens'}", f"data.parts.2.path={out / 'led_tokens'}", f"start={out / 'action'}"]
     _train("corrected", args.workers, out, size, [*data, *more])
-    _do("export", [*export, "--run", out / "corrected", "--out", out / "model"])
+    _do("second_draft", [*export, "--run", out / "corrected", "--out", out / "second_draft"])
+    advised: list[str | Path] = ["--advised", out / "second_draft"]
+    standing = ["--intruder-kinds", "stationary", "frontal", "frontal", "side", "--at-bends", "--in-picture", "--berth-m", "1.0"]
+    late: list[str | Path] = ["--seconds", "60", "--intruders", "1", *standing, "--sight-m", "42", "58", "--exclude", *MEETINGS, "t_junction"]
+    _record("advised_meetings", "advised_meeting_tokens", hours / 4, [*late, "--seed", "14", *advised], args.workers, out)
+    junctions: list[str | Path] = ["--seconds", "25", "--exclude", *ROADS_ALONE]
+    _record("advised_junctions", "advised_junction_tokens", hours / 4, [*junctions, "--seed", "15", *advised], args.workers, out)
+    advice = [f"data.parts.3.path={out / 'advised_meeting_tokens'}", f"data.parts.4.path={out / 'advised_junction_tokens'}", f"start={out / 'corrected'}"]
+    _train("advised", args.workers, out, size, [*data, *more[:2], *advice])
+    _do("export", [*export, "--run", out / "advised", "--out", out / "model"])
     print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
     print(f'make drive ARGS="turns/000-left --driver vavam --model {out / "model"}"')
     if args.evaluate is not None:
@@ -95,9 +110,12 @@ def main() -> int:
 
 def _record(name: str, tokens: str, hours: float, how: list[str | Path], workers: int, out: Path) -> None:
     """So much driving, and its tokens."""
-    record: list[str | Path] = [WORLD, "record", "--hours", f"{hours:g}", "--image-hz", "2", "--perturb", "--command-rule", COMMAND_RULE]
+    record: list[str | Path] = [WORLD, "record", "--hours", f"{hours:g}", "--image-hz", "2", "--command-rule", COMMAND_RULE]
+    advised = "--advised" in how  # what its model does is enough of a disturbance
+    record += [] if advised else ["--perturb"]
     _do(name, [*record, *how, "--workers", str(workers), "--out", out / name])
     arguments: list[str | Path] = ["--path", out / name, "--tokenizer", out / "tokenizer", "--out", out / tokens, "--name", name]
+    arguments += ["--option", f"advice_topic={ADVICE}"] if advised else []
     _do(tokens, [*_processes(workers), "data", "import", *arguments])
 
 
@@ -117,8 +135,7 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
         changes += [f"loop.steps={steps}", f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps=5", f"{schedule}.drop_steps={steps // 3}"]
         changes += [f"loop.{every}={steps}" for every in ("held_out_every", "pictures_every", "save_every")]
         changes += [f"data.whole_from_step={steps // 2}", "options.quantize_from=20"] if stage == "tokenizer" else []
-        parts = {"tokenizer": ("",), "action": (".parts.0",), "corrected": (".parts.0", ".parts.1", ".parts.2")}[stage]
-        changes += [f"data{part}.held_out_share=0.3" for part in parts]
+        changes += [f"data{part}.held_out_share=0.3" for part in [f".parts.{i}" for i in range(PARTS[stage])] or [""]]
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
     _do(stage, [*_processes(workers), *arguments, *(x for c in changes for x in ("--set", c))])
 
