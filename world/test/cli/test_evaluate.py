@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from vavam_world.cli import suites as suites_command
+from vavam_world.cli.demo import BUNDLED
 from vavam_world.cli.main import main
 from vavam_world.report.evaluate import limited
 from vavam_world.report.run import RunJob, live_system, lost_run, read_run, write_run
@@ -66,7 +67,9 @@ def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
     card = tmp_path / "model.yaml"
     card.write_text("model_id: a")
     scenario = suite("curves").scenarios[0]
-    live = live_system("vavam", tmp_path)
+    live = live_system("vavam", tmp_path, planner=("samples=3", "plan_rate_hz=10"))
+    assert live is not None
+    assert live.arguments == {"num_samples": "3", "plan_rate_hz": "10", "tokenize_rate_hz": "10"}
     job = RunJob(scenario=scenario, suite="curves", split="test", kind="route", suite_sha256="0", driver="vavam", folder=tmp_path, live=live)
     write_run(job.path, lost_run(job, "why"))
     assert read_run(job.path).made_with == job.made_with != {}
@@ -121,6 +124,7 @@ def test_asked_to_end_it_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, caps
         (["--driver", "expert", "--limit", "-1"], "error: --limit: got -1"),
         (["--driver", "expert", "--latency-ticks", "-2"], "error: --latency-ticks: got -2"),
         (["--driver", "vavam_direct"], "error: driver vavam_direct: got no model"),
+        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "seed=1"], "error: planner: got seed=1 for driver vavam, expected some of samples, plan"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

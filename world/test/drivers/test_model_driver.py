@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from vavam_world.contracts import U8, WORLD_CAMERA, MapSpec, RouteSpec, Scenario, WorldState
 from vavam_world.drivers import make
 from vavam_world.drivers.loop import drive
-from vavam_world.drivers.model_driver import ModelDriver, planner_config
+from vavam_world.drivers.model_driver import ModelDriver, checked_settings, planner_config
 from vavam_world.drivers.shown import image_filter
 
 from vavam_ros.core.artifact import random_artifact
@@ -40,6 +41,25 @@ def test_a_model_drives_as_its_plans_say(practice_model: Path) -> None:
     assert last.speed_mps == pytest.approx(3.5, abs=0.6)
     again = drive(RUN, driver, renderer=Painter())  # reset: nothing is left of the first run
     assert [s.ego for s in again.states] == [s.ego for s in trace.states]
+
+
+def test_plans_may_come_oftener_than_the_frames_of_a_context(practice_model: Path) -> None:
+    driver = ModelDriver(practice_model, planner=["plan_rate_hz=10"])
+    contexts = []
+
+    def seen(_sim: object, _path: object, image: U8 | None) -> None:
+        if image is not None and driver.plan_made is not None:
+            contexts.append(driver.plan_made.context_stamps_ns)
+
+    trace = drive(replace(RUN, time_limit_s=4.0), driver, renderer=Painter(), on_tick=seen)
+    assert len(trace.plans) == 40
+    gaps_s = {round((b - a) / 1e9, 3) for stamps in contexts[15:] for a, b in pairwise(stamps)}  # before, the oldest may lie within the ring's tolerance
+    assert gaps_s == {0.5}, "a context's frames are as far apart as the model knows them"
+    assert checked_settings(["plan_rate_hz=10", "samples=3"], 0.5) == (PlannerConfig(samples=3), 2)
+    assert checked_settings(["plan_rate_hz=2.0"], 0.5) == checked_settings([], 0.5) == (PlannerConfig(), 10)
+    for wrong in ("plan_rate_hz=5", "plan_rate_hz=20", "plan_rate_hz=0", "plan_rate_hz=often"):
+        with pytest.raises(ConfigError, match=rf"got {wrong}, expected one of 10, 2: pictures come at 10 Hz and the model's frames are 0.5 s apart"):
+            ModelDriver(practice_model, planner=[wrong])
 
 
 def test_a_shorter_context(practice_model: Path) -> None:

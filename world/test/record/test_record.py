@@ -256,6 +256,8 @@ def test_intruders_are_met_at_bends_if_asked_for(tmp_path: Path) -> None:
     assert RecordConfig(out=tmp_path, drives=1, berth_m=1.0).content["berth_m"] == 1.0
     with pytest.raises(ConfigError, match=r"got berth_m 0\.0, expected a distance above 0"):
         RecordConfig(out=tmp_path, drives=1, berth_m=0.0)
+    with pytest.raises(ConfigError, match="got planner samples=4 without a model, expected one that leads in or one that is advised"):
+        RecordConfig(out=tmp_path, drives=1, planner=("samples=4",))
     assert not {"at_bends", "in_picture", "berth_m"} & set(RecordConfig(out=tmp_path, drives=1).content)  # recordings of before go on
 
 

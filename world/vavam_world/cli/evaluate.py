@@ -8,10 +8,10 @@ from typing import get_args
 
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
-from vavam_world.drivers import DIRECT, NAMES
+from vavam_world.drivers import DIRECT, NAMES, PLANNER_HELP
 from vavam_world.drivers.shown import Shown
 from vavam_world.report.evaluate import EvaluateConfig, evaluate, text_tables
-from vavam_world.report.run import MODEL_DRIVERS, MODEL_HELP, Media
+from vavam_world.report.run import LIVE_SETTINGS, MODEL_DRIVER, MODEL_DRIVERS, MODEL_HELP, Media
 from vavam_world.scenarios.suites import GROUPS, SPLITS, SUITES, suites_named
 
 
@@ -27,7 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
     parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--frames", type=int, default=0, help=f"longest context of {DIRECT}, in pictures (default: the model's)")
-    parser.add_argument("--planner", nargs="+", default=(), metavar="NAME=VALUE", help=f"of {DIRECT}: samples, steps, seed, selection (default: the planner's)")
+    planner_help = f"{PLANNER_HELP}; {MODEL_DRIVER} takes {' and '.join(LIVE_SETTINGS)} alone"
+    parser.add_argument("--planner", nargs="+", default=(), metavar="NAME=VALUE", help=planner_help)
     parser.add_argument("--pictures", choices=get_args(Shown), default="as_taken", help="what they are shown: do they look? (default %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is in it already is not driven again")
 

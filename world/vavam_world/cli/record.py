@@ -9,6 +9,7 @@ from typing import get_args
 from vavam_ros.core.planning.command import RULES
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import Backend
+from vavam_world.drivers import PLANNER_HELP
 from vavam_world.drivers.evasion import BERTH_M
 from vavam_world.drivers.loop import COMMAND_RULE
 from vavam_world.record.bag import ADVICE_TOPIC
@@ -81,6 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model directory: it drives all the way, and what the expert would do is recorded at each of its pictures, to be learned instead "
         f"of what was driven ({ADVICE_TOPIC}, with `vavam-train data import --option advice_topic={ADVICE_TOPIC}`); drives that end badly are kept, too",
     )
+    parser.add_argument("--planner", nargs="+", default=(), metavar="NAME=VALUE", help=f"of a model that leads in or is advised: {PLANNER_HELP}")
     parser.add_argument(
         "--exclude",
         nargs="*",
@@ -115,6 +117,7 @@ def run(args: argparse.Namespace) -> int:
         berth_m=args.berth_m,
         lead_in=args.lead_in,
         advised=args.advised,
+        planner=tuple(args.planner),
     )
     totals = record(config)["totals"]
     amount = f"{totals['drives']} drives, {totals['seconds'] / 60:.1f} min, {totals['pictures']} pictures, {totals['bytes'] / 1e6:.0f} MB"

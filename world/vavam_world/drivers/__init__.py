@@ -15,6 +15,7 @@ _MAKERS: dict[str, Callable[..., Driver]] = {"expert": Expert, "constant_velocit
 NAMES: tuple[str, ...] = tuple(_MAKERS)
 
 DIRECT = "vavam_direct"  # a model, by the core's pipeline in this process
+PLANNER_HELP = "settings of the planner: samples, steps, seed, selection, context, keep_frames, plan_rate_hz (default: the planner's, and the model's frames)"
 
 
 def make(name: str, **options: Any) -> Driver:
@@ -32,4 +33,4 @@ def make(name: str, **options: Any) -> Driver:
         raise ConfigError(f"driver {name}: {error}") from error
 
 
-__all__ = ["DIRECT", "NAMES", "ConstantVelocity", "Expert", "LaneFollower", "make"]
+__all__ = ["DIRECT", "NAMES", "PLANNER_HELP", "ConstantVelocity", "Expert", "LaneFollower", "make"]

@@ -20,9 +20,10 @@ from vavam_ros.core.contracts import CameraImage, ConfigError, DensePath, Plan, 
 from vavam_ros.core.geometry import place_path
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
 from vavam_ros.core.planning.selection import Rule
-from vavam_world.contracts import TICK_S, CameraSpec, View, WorldError
+from vavam_world.contracts import IMAGE_EVERY_TICKS, TICK_S, CameraSpec, View, WorldError
 
 PLANNER_SETTINGS = ("samples", "steps", "seed", "selection", "context", "keep_frames")
+RATE_SETTING = "plan_rate_hz"
 MAX_PLAN_AGE_S = 1.0  # as the nodes' default: an older one is not driven on, the follower then brakes
 
 
@@ -33,16 +34,16 @@ class ModelDriver:
     needs_image = True
 
     def __init__(self, model: Path | str, *, frames: int | None = None, planner: Sequence[str] = ()) -> None:
-        """`model`: a model directory. `frames`: longest context, None = the model's; `planner`: settings of the planner (see `planner_config`).
+        """`model`: a model directory. `frames`: longest context, None = the model's; `planner`: settings of the planner (see `checked_settings`).
 
         Raises ArtifactError, and ConfigError where the model's context has not so many frames or a setting is not the planner's."""
         loaded = _loaded(str(model))
         spec = loaded.card.spec
         self.command_rule: str = loaded.card.command_rule
-        self.plan_every_ticks = round(spec.frame_dt_s / TICK_S)
+        config, self.plan_every_ticks = checked_settings(planner, spec.frame_dt_s)
         if frames is not None and not 1 <= frames <= spec.video.frames:
             raise ConfigError(f"frames: got {frames}, expected 1 to {spec.video.frames}, the model's")
-        self._loaded, self._config, self._frames = loaded, planner_config(planner), frames
+        self._loaded, self._config, self._frames = loaded, config, frames
         self._camera: CameraSpec | None = None
         self.reset()
 
@@ -50,7 +51,7 @@ class ModelDriver:
         """Before a new scenario."""
         card, device = self._loaded.card, torch.device("cpu")
         self._scheduler = PlanScheduler.for_model(
-            card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=1.0 / card.spec.frame_dt_s
+            card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=1.0 / (self.plan_every_ticks * TICK_S)
         )
         self._planner = Planner(self._loaded.model, model_id=card.model_id, command_ids=card.command_ids, config=self._config, device=device)
         self._encoder: FrameEncoder | None = None
@@ -91,7 +92,7 @@ def planner_config(settings: Sequence[str]) -> PlannerConfig:
     """From texts like `samples=16`, `selection=medoid`, `steps=5`, `seed=1`, over the planner's defaults. Raises ConfigError."""
     given = dict(text.partition("=")[::2] for text in settings)
     if unknown := [name for name in given if name not in PLANNER_SETTINGS]:
-        raise ConfigError(f"planner: got {', '.join(unknown)}, expected some of {', '.join(PLANNER_SETTINGS)}, as in samples=16")
+        raise ConfigError(f"planner: got {', '.join(unknown)}, expected some of {', '.join((*PLANNER_SETTINGS, RATE_SETTING))}, as in samples=16")
     selection, context = given.pop("selection", PlannerConfig().selection), given.pop("context", PlannerConfig().context)
     if selection not in get_args(Rule):
         raise ConfigError(f"planner: got selection={selection}, expected one of {', '.join(get_args(Rule))}")
@@ -100,6 +101,27 @@ def planner_config(settings: Sequence[str]) -> PlannerConfig:
     except ValueError as error:
         raise ConfigError(f"planner: {error}; expected whole numbers for {', '.join(given)}") from error
     return PlannerConfig(selection=cast(Rule, selection), context=cast(Any, context), **numbers)
+
+
+def checked_settings(planner: Sequence[str], frame_dt_s: float) -> tuple[PlannerConfig, int]:
+    """The planner's configuration and the ticks from plan to plan, of texts as those two below take them. Raises ConfigError."""
+    rates = [text for text in planner if text.partition("=")[0] == RATE_SETTING]
+    return planner_config([text for text in planner if text not in rates]), plan_interval_ticks(rates, frame_dt_s)
+
+
+def plan_interval_ticks(settings: Sequence[str], frame_dt_s: float) -> int:
+    """Ticks from plan to plan, of `plan_rate_hz=10` (the last one counts) or, without it, of the model's frames: a picture is tokenized at each plan, and
+    the frames of a context are `frame_dt_s` apart at any rate. Raises ConfigError where a plan has no picture, or the frames before it none."""
+    frame_ticks = round(frame_dt_s / TICK_S)
+    if not settings:
+        return frame_ticks
+    text = settings[-1].partition("=")[2]
+    fitting = [ticks for ticks in range(IMAGE_EVERY_TICKS, frame_ticks + 1, IMAGE_EVERY_TICKS) if frame_ticks % ticks == 0]
+    for ticks in fitting:
+        if text in (f"{1.0 / (ticks * TICK_S):g}", f"{1.0 / (ticks * TICK_S):.1f}"):
+            return ticks
+    rates = ", ".join(f"{1.0 / (ticks * TICK_S):g}" for ticks in fitting)
+    raise ConfigError(f"planner: got {RATE_SETTING}={text}, expected one of {rates}: pictures come at 10 Hz and the model's frames are {frame_dt_s:g} s apart")
 
 
 @lru_cache(maxsize=1)

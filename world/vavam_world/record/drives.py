@@ -27,6 +27,7 @@ from vavam_world.drivers.advised import Advised
 from vavam_world.drivers.evasion import BERTH_M
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import COMMAND_RULE, drive
+from vavam_world.drivers.model_driver import checked_settings
 from vavam_world.record import bag
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
@@ -69,6 +70,7 @@ class RecordConfig:
     berth_m: float = BERTH_M  # clearance that the driver wishes for beside whom it passes
     lead_in: Path | None = None  # a model directory: that model drives first for a while, and the recording begins where the expert takes over
     advised: Path | None = None  # a model directory: that model drives, and what the expert would do is recorded at each picture
+    planner: tuple[str, ...] = ()  # settings of that model's planner, as in plan_rate_hz=10
 
     def __post_init__(self) -> None:
         if self.image_hz not in IMAGE_RATES_HZ:
@@ -86,7 +88,9 @@ class RecordConfig:
             raise ConfigError("recording: got a model that leads in and one that is advised, expected one of the two")
         for model in (self.lead_in, self.advised):
             if model is not None:
-                read_card(model)  # what cannot be loaded is named before anything is driven
+                checked_settings(self.planner, read_card(model).spec.frame_dt_s)  # what cannot be loaded or set is named before anything is driven
+        if self.planner and self.lead_in is None and self.advised is None:
+            raise ConfigError(f"recording: got planner {' '.join(self.planner)} without a model, expected one that leads in or one that is advised")
         if (self.drives > 0) == (self.hours > 0.0) or self.drives < 0 or not math.isfinite(self.hours):
             raise ConfigError(f"recording: got {self.drives} drives and {self.hours:g} h, expected one of the two: --drives or --hours")
 
@@ -103,6 +107,7 @@ class RecordConfig:
         content |= {"berth_m": self.berth_m} if self.berth_m != BERTH_M else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         content |= {"advised": read_card(self.advised).model_id} if self.advised is not None else {}
+        content |= {"planner": sorted(self.planner)} if self.planner else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
 
 
@@ -122,6 +127,7 @@ class DriveJob:
     berth_m: float = BERTH_M
     lead_in: Path | None = None
     advised: Path | None = None
+    planner: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,7 +163,7 @@ def record_drive(job: DriveJob) -> Drive:
     led: HandedOver | None = None
     asked: Advised | None = None
     if (directory := job.lead_in or job.advised) is not None:
-        model = make(DIRECT, model=directory)
+        model = make(DIRECT, model=directory, planner=job.planner)
         if job.lead_in is not None:
             driver = led = HandedOver(model, driver, first)
         else:
@@ -262,7 +268,8 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}
-            options |= {"lead_in": config.lead_in, "advised": config.advised, "in_picture": config.in_picture, "berth_m": config.berth_m}
+            options |= {"lead_in": config.lead_in, "advised": config.advised, "planner": config.planner}
+            options |= {"in_picture": config.in_picture, "berth_m": config.berth_m}
             options |= {} if config.sight_m is None else {"sight_m": sight_m(config.seed, index, config.sight_m)}
             yield DriveJob(index=index, make_scenario=scenario, path=path, **options)
         index += 1

@@ -56,7 +56,7 @@ class EvaluateConfig:
     latency_ticks: int = 0
     model: Path | None = None  # of the drivers `vavam` and `vavam_direct`
     frames: int = 0  # longest context of `vavam_direct`; 0: the model's
-    planner: tuple[str, ...] = ()  # settings of its planner, as in samples=16
+    planner: tuple[str, ...] = ()  # settings of the planner, as in samples=16
     pictures: Shown = "as_taken"  # what drivers in this process are shown
 
     def __post_init__(self) -> None:
@@ -102,7 +102,7 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
             always_show=i == 0,
             backend=config.backend,
             latency_ticks=config.latency_ticks,
-            live=live_system(driver, config.model, config.latency_ticks),
+            live=live_system(driver, config.model, config.latency_ticks, config.planner),
             direct=direct_model(driver, config.model, config.frames, config.planner),
             pictures=config.pictures,
         )

@@ -29,6 +29,8 @@ Media: TypeAlias = Literal["all", "failures", "none"]
 MODEL_DRIVER = "vavam"  # a model, through the live nodes
 MODEL_DRIVERS = (MODEL_DRIVER, DIRECT)
 MODEL_HELP = f"model directory: {MODEL_DRIVER} drives through the live nodes, in lock-step; {DIRECT} by the same pipeline without them"
+# of the planner, and the launch arguments that they are through live nodes: planning from more pictures takes more of them tokenized
+LIVE_SETTINGS = {"samples": ("num_samples",), "plan_rate_hz": ("plan_rate_hz", "tokenize_rate_hz")}
 DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
 FORMAT = 1  # of the run files
 SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
@@ -276,8 +278,14 @@ def made_direct(direct: DirectModel) -> Driver:
     return make(DIRECT, model=direct.model, frames=direct.frames or None, planner=direct.planner)
 
 
-def live_system(driver: str, model: Path | None, latency_ticks: int = 0) -> LiveSystem | None:
-    """The live nodes of a driver; None for one that drives in this process."""
+def live_system(driver: str, model: Path | None, latency_ticks: int = 0, planner: Sequence[str] = ()) -> LiveSystem | None:
+    """The live nodes of a driver; None for one that drives in this process. Raises ConfigError on a planner's setting that is no launch argument."""
     if driver != MODEL_DRIVER or model is None:
         return None
-    return LiveSystem(model=model.resolve(), arguments={"world_latency_s": str(latency_ticks * TICK_S)} if latency_ticks else {})
+    arguments = {"world_latency_s": str(latency_ticks * TICK_S)} if latency_ticks else {}
+    for text in planner:
+        name, _, value = text.partition("=")
+        if name not in LIVE_SETTINGS:
+            raise ConfigError(f"planner: got {text} for driver {driver}, expected some of {', '.join(LIVE_SETTINGS)}; the others are of {DIRECT} alone")
+        arguments |= dict.fromkeys(LIVE_SETTINGS[name], value)
+    return LiveSystem(model=model.resolve(), arguments=arguments)
