@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--skip-bad", action="store_true", help="list drives that cannot be used in the manifest, and go on")
     parser.add_argument("--device", default="cpu", help="that encodes (default %(default)s); cuda: with torchrun, one GPU a process")
     parser.add_argument("--batch", type=int, help="pictures encoded together (default: 8 on a CPU, whose caches more would leave; else 64)")
+    parser.add_argument("--looks", type=int, metavar="SEED", help="pictures in another light for each drive, of this seed (tokenizing/looks.py)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="further options of the source, by their names there")
     parser.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
     parser.add_argument("--every", type=int, default=1, metavar="N", help="pictures: keep every n-th (default: all)")
@@ -132,7 +133,9 @@ def _import(args: argparse.Namespace) -> int:
         raise DataError(f"the licence of {args.path} is not known: give --licence; what is trained on these drives inherits it")
     batch = args.batch if args.batch is not None else (8 if device.type == "cpu" else 64)
     advised = bool(options.get("advice_topic"))
-    encoder = DriveEncoder(meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=batch, advised=advised)
+    encoder = DriveEncoder(
+        meaning.tokenizer, meaning.camera, tokenizer_id=meaning.tokenizer_id, device=device, batch=batch, advised=advised, looks_seed=args.looks
+    )
     with _writer(args, source.name, licence, args.domain or source.domain, meaning, advised) as writer:
         done = import_drives(source, encoder, writer, share, skip_bad=args.skip_bad)
     share.leave()
@@ -230,4 +233,5 @@ def _writer(args: argparse.Namespace, source: str, licence: str, domain: Domain,
         codebook_size=meaning.codebook_size,
         git_revision=git_revision(),
         advice_steps=ADVICE_STEPS if advised else 0,
+        looks_seed=args.looks,
     )

@@ -62,6 +62,7 @@ class Manifest:
     codebook_size: int
     git_revision: str
     advice_steps: int = 0  # positions of an adviser after each frame (contracts.ADVICE_DT_S apart); 0: nobody was asked
+    looks_seed: int | None = None  # of the drives' looks (tokenizing/looks.py); None: as they were taken
     drives: tuple[DriveEntry, ...] = ()
     shards: tuple[ShardEntry, ...] = ()
     skipped: tuple[Skipped, ...] = ()
@@ -82,6 +83,7 @@ class Manifest:
         named = ("source", "licence", "domain", "tokenizer_id", "grid_hw", "codebook_size", "canonical_camera")
         content = {name: getattr(self, name) for name in named}
         content |= {"advice_steps": self.advice_steps} if self.advice_steps else {}
+        content |= {"looks_seed": self.looks_seed} if self.looks_seed is not None else {}
         content["drives"] = [(d.name, d.frames, d.sha256) for d in self.drives]
         return hashlib.sha256(json.dumps(content, sort_keys=True, default=dict).encode()).hexdigest()[:16]
 
@@ -99,7 +101,7 @@ class Manifest:
             content = json.loads(text)
             if content["format"] != FORMAT:
                 raise DataError(f"{owner}: got format {content['format']!r}, expected {FORMAT!r}: import the drives again with this version")
-            values = {f.name: content[f.name] for f in fields(cls) if f.name != "advice_steps" or f.name in content}
+            values = {f.name: content[f.name] for f in fields(cls) if f.name not in ("advice_steps", "looks_seed") or f.name in content}
             values["drives"] = tuple(DriveEntry(**d) for d in values["drives"])
             values["shards"] = tuple(ShardEntry(**s) for s in values["shards"])
             values["skipped"] = tuple(Skipped(**s) for s in values["skipped"])

@@ -49,6 +49,7 @@ class TokenWriter:
         codebook_size: int,
         git_revision: str,
         advice_steps: int = 0,
+        looks_seed: int | None = None,
         shard_bytes: int = SHARD_BYTES,
     ) -> None:
         """Raises DataError where `out` holds something else, or a set with other settings."""
@@ -67,6 +68,7 @@ class TokenWriter:
             codebook_size=codebook_size,
             git_revision=git_revision,
             advice_steps=advice_steps,
+            looks_seed=looks_seed,
         )
         self._done: dict[str, DriveEntry] = {}
 
@@ -88,7 +90,9 @@ class TokenWriter:
         wanted = json.loads(json.dumps({n: getattr(self._head, n) for n in names}))
         if self._head.advice_steps:
             wanted["advice_steps"] = self._head.advice_steps
-        names += ("advice_steps",)
+        if self._head.looks_seed is not None:
+            wanted["looks_seed"] = self._head.looks_seed
+        names += ("advice_steps", "looks_seed")
         path = self.out / SETTINGS_FILE
         if path.exists():
             try:

@@ -17,6 +17,7 @@ from vavam_ros.core.camera.view import to_model_input
 from vavam_ros.core.contracts import U16, CameraError, TokenError
 from vavam_ros.core.tokenizer.vq16 import VQ16
 from vavam_training.contracts import ADVICE_STEPS, DataError, DriveRef, DriveRows, Frame
+from vavam_training.tokenizing.looks import look_of
 
 
 class DriveEncoder:
@@ -33,12 +34,14 @@ class DriveEncoder:
         device: torch.device,
         batch: int = 32,
         advised: bool = False,
+        looks_seed: int | None = None,
     ) -> None:
-        """`advised`: the frames come with what an adviser would have driven, or with none of it."""
+        """`advised`: the frames come with what an adviser would have driven, or with none of it. `looks_seed`: pictures in another look (looks.py), one of
+        this seed for each drive; None: as they were taken."""
         if batch < 1:
             raise DataError(f"batch: got {batch}, expected at least 1")
         self._tokenizer, self._canonical, self._tokenizer_id, self._device, self._batch = tokenizer, canonical, tokenizer_id, device, batch
-        self._advised = advised
+        self._advised, self._looks_seed = advised, looks_seed
 
     def rows(self, drive: DriveRef, frames: Iterable[Frame], source: str, progress: Callable[[int], object] = lambda n: None) -> DriveRows:
         """All frames of a drive, encoded. Raises DataError, with drive and frame, for what cannot be encoded and for a drive without frames."""
@@ -68,6 +71,8 @@ class DriveEncoder:
 
     def _tokens_of(self, drive: DriveRef, group: list[Frame], views: dict[str, ViewTransform], cameras: set[str], first: int) -> list[U16]:
         recorded = [f.tokens for f in group if f.tokens is not None]
+        if recorded and self._looks_seed is not None:
+            raise DataError(f"drive {drive.name!r}: its tokens were recorded, other looks need pictures: import it with --tokens pictures, or without --looks")
         if len(recorded) == len(group):
             return recorded
         if recorded:
@@ -75,12 +80,14 @@ class DriveEncoder:
         if self._tokenizer is None:
             raise DataError(f"drive {drive.name!r} has pictures: give the tokenizer that is to encode them (--tokenizer DIR)")
         pictures = []
+        look = None if self._looks_seed is None else look_of(self._looks_seed, drive.name)
         for i, frame in enumerate(group, start=first):
             if frame.rgb is None:
                 raise DataError(f"drive {drive.name!r}: frame {i} has neither a picture nor tokens")
             try:
                 view = self._view(drive, views)
-                pictures.append(to_model_input(view(frame.rgb), self._device, self._tokenizer.dtype))
+                seen = view(frame.rgb) if look is None else look(view(frame.rgb))
+                pictures.append(to_model_input(seen, self._device, self._tokenizer.dtype))
                 cameras.add(view.camera_id_of(frame.rgb))
             except CameraError as error:
                 raise DataError(f"drive {drive.name!r}: frame {i}: {error}") from error
