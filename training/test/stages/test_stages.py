@@ -16,6 +16,7 @@ from vavam_ros.core.tokenizer.random_init import init_tokenizer
 from vavam_training.contracts import Batch, DataError
 from vavam_training.stages.action import ActionOptions, ActionStage
 from vavam_training.stages.costs import action_forward_flops, video_forward_flops
+from vavam_training.stages.drawing import TRUTH
 from vavam_training.stages.video import VideoNet, VideoOptions, VideoStage
 from vavam_training.stages.window_length import for_frames
 
@@ -156,6 +157,15 @@ def test_pictures_for_people() -> None:
     action = ActionStage(tiny.SPEC, ActionOptions(pictures=2), 1, tokenizer=tokenizer())
     [plans] = action.pictures(action.build(CPU), batch(), 0)
     assert plans.rgb.shape[1] == 2 * 216
+    partly = batch()
+    assert partly.positions_m is not None
+    positions = partly.positions_m.clone()
+    positions[0] = float("nan")
+    [others] = ActionStage(tiny.SPEC, ActionOptions(pictures=1), 1, tokenizer=tokenizer()).pictures(
+        action.build(CPU), replace(partly, positions_m=positions), 0
+    )
+    green = (others.rgb == TRUTH).all(axis=-1)
+    assert green.any(), "a window whose trajectory is known is shown first"
     assert not VideoStage(tiny.SPEC, VideoOptions(), 1).pictures(VideoNet(video.build(CPU).video), batch(), 0)
 
 

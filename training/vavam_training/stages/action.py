@@ -173,13 +173,15 @@ class ActionStage:
         if batch.positions_m is None or batch.command is None or not self.options.pictures:
             return []
         rows = []
-        for i in range(min(self.options.pictures, len(batch.tokens))):
+        known = batch.positions_m[:, -1].isfinite().all(dim=-1).all(dim=-1)  # (B,): a frame without advice, or moved by hand, has no trajectory to show
+        shown = sorted(range(len(known)), key=lambda i: not bool(known[i]))[: self.options.pictures]
+        for i in shown:
             generator = torch.Generator("cpu").manual_seed(seed + i)
             noise = torch.randn((8, self.spec.action.horizon, 2), generator=generator, device="cpu", dtype=torch.float32).to(batch.tokens.device)
             samples = module.sample(module.context(batch.tokens[i : i + 1]), noise, batch.command[i, -1:])
             above = seen_from_above(samples.cpu().double().numpy(), batch.positions_m[i, -1].cpu().double().numpy(), int(batch.command[i, -1]))
             rows.append(self._beside_frame(batch.tokens[i, -1], above))
-        return [Picture(name="plans", rgb=np.concatenate(rows, axis=1), caption="green: what was driven; blue: eight samples")]
+        return [Picture(name="plans", rgb=np.concatenate(rows, axis=1), caption="green: what was driven, or advised, where that is known; blue: eight samples")]
 
     def _beside_frame(self, tokens: Tensor, above: U8) -> U8:
         if self._tokenizer is None:
