@@ -16,6 +16,7 @@ from vavam_ros.core.tokenizer.random_init import init_tokenizer
 from vavam_training.contracts import Batch, DataError
 from vavam_training.stages.action import ActionOptions, ActionStage
 from vavam_training.stages.costs import action_forward_flops, video_forward_flops
+from vavam_training.stages.deeper import for_layers, places
 from vavam_training.stages.drawing import TRUTH
 from vavam_training.stages.video import VideoNet, VideoOptions, VideoStage
 from vavam_training.stages.window_length import for_frames
@@ -251,3 +252,35 @@ def test_a_model_goes_on_with_windows_of_another_length_and_gives_on_short_ones_
         torch.testing.assert_close(shorter.video(data.tokens[:, :-1]), model.video(data.tokens[:, :-1]), rtol=0, atol=0)
     with pytest.raises(ConfigError, match=f"expected 1 to {frames - 1}"):
         shorter.video(data.tokens)
+
+
+def test_more_layers_change_nothing_until_they_learn() -> None:
+    stage = ActionStage(tiny.SPEC, ActionOptions(detach_video=False, train_video=True, video_loss=0.5), 1)
+    model, data = alive(stage), batch()
+    layers = tiny.SPEC.video.layers
+    deeper = for_layers(model, layers + 3)
+    assert isinstance(deeper, VaVAM)
+    assert deeper.spec == replace(tiny.SPEC, video=replace(tiny.SPEC.video, layers=layers + 3))
+    noise = torch.randn((3, tiny.SPEC.action.horizon, 2), generator=generator(4))
+    command = data.command
+    assert command is not None
+    with torch.no_grad():
+        torch.testing.assert_close(deeper.video(data.tokens), model.video(data.tokens), rtol=0, atol=0)
+        before, after = (m.sample(m.context(data.tokens[:1]), noise, command[0, -1:].expand(3)) for m in (model, deeper))
+        torch.testing.assert_close(after, before, rtol=0, atol=0)
+    grown = ActionStage(deeper.spec, stage.options, 1, initial=deeper)
+    found = gradients(grown, grown.build(CPU))
+    new = sorted(set(range(layers + 3)) - set(places(layers, layers + 3)))
+    assert len(new) == 3
+    for i in new:
+        for part in ("video", "action"):
+            assert found[f"{part}.blocks.{i}.mlp.down.weight"].abs().max() > 0.0, "a new layer learns from the first step on"
+    assert for_layers(model, layers) is model
+    with pytest.raises(ConfigError, match=f"layers: got {layers - 1}, the weights to start with have {layers}"):
+        for_layers(model, layers - 1)
+
+
+def test_old_layers_are_spread_among_the_new_ones() -> None:
+    assert places(6, 9) == (0, 1, 3, 4, 6, 7)
+    assert places(6, 12) == (0, 2, 4, 6, 8, 10)
+    assert places(4, 4) == (0, 1, 2, 3)

@@ -13,6 +13,7 @@ from vavam_training.contracts import DataError, Stage
 from vavam_training.mixing import Mixture
 from vavam_training.mixing.config import DataConfig, open_mixture
 from vavam_training.stages.action import ActionOptions, ActionStage
+from vavam_training.stages.deeper import for_layers
 from vavam_training.stages.video import VideoOptions, VideoStage
 from vavam_training.stages.window_length import for_frames
 from vavam_training.windows import WindowSpec
@@ -29,7 +30,7 @@ def open_stage(recipe: Recipe) -> Opened:
     start = _weights(recipe)
     spec = _spec(recipe, start) if not recipe.model and start is not None else model_spec(recipe.model)
     if start is not None:
-        start = replace(start, model=for_frames(start.model, spec.video.frames))
+        start = replace(start, model=for_layers(for_frames(start.model, spec.video.frames), spec.video.layers))
     labelled = recipe.stage == "action"
     windows = WindowSpec.of(spec, labelled=labelled, command_rule=recipe.command_rule, max_sideways_m=recipe.max_sideways_m)
     train, held_out = open_mixture(DataConfig.from_dict(recipe.data), windows, recipe.loop.seed)
