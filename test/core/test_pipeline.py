@@ -138,6 +138,18 @@ def test_command_seed_and_stamp_each_change_the_plan(tiny: LoadedArtifact) -> No
     assert not np.array_equal(base, planner(tiny).step(later, Command.STRAIGHT).xy_ego_m)
 
 
+def test_noise_that_is_held_leaves_plans_to_what_is_seen(tiny: LoadedArtifact) -> None:
+    window = windows(tiny, frames(tiny, 1.0))[-1]
+    later = replace(window, frames=(*window.frames[:-1], replace(window.newest, stamp_ns=window.newest.stamp_ns + 1)))
+    now, then = (planner(tiny, noise="held").step(w, Command.STRAIGHT).xy_ego_m for w in (window, later))
+    assert np.array_equal(now, then), "the same pictures a moment later: the same plan"
+    assert not np.array_equal(now, planner(tiny, noise="held", seed=1).step(window, Command.STRAIGHT).xy_ego_m)
+    other = windows(tiny, frames(tiny, 1.5))[-1]
+    assert not np.array_equal(now, planner(tiny, noise="held").step(other, Command.STRAIGHT).xy_ego_m)
+    with pytest.raises(ConfigError, match="noise: got 'new', expected 'fresh' or 'held'"):
+        PlannerConfig(noise="new")  # type: ignore[arg-type]
+
+
 def test_commands_reach_the_network_under_its_own_numbers(tiny: LoadedArtifact) -> None:
     """The reference's numbers, unless the model's card says others."""
     assert tiny.card.command_ids == {Command.RIGHT: 0, Command.LEFT: 1, Command.STRAIGHT: 2}

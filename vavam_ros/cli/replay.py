@@ -55,6 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--samples", type=int, default=8, help="trajectories per plan (default %(default)s)")
     run_.add_argument("--steps", type=int, help="Euler steps (default: the model's own)")
     run_.add_argument("--seed", type=int, default=0, help="of the noise, together with the image stamp")
+    run_.add_argument("--noise", choices=("fresh", "held"), default=PlannerConfig().noise, help="drawn for each frame, or held (default %(default)s)")
     run_.add_argument("--selection", choices=("medoid", "continuity", "first"), default=PlannerConfig().selection, help="default %(default)s")
     run_.add_argument("--inference", choices=("fast", "plain"), default=PlannerConfig().inference, help="how the network is run (default %(default)s)")
     run_.add_argument(
@@ -155,7 +156,7 @@ def build_runner(args: argparse.Namespace, reader: BagReader, inputs: BagInputs,
     if args.batch < 1 or (args.batch > 1 and args.context == "streaming"):
         raise ConfigError(f"--batch: got {args.batch} with --context {args.context}, expected at least 1, and 1 when streaming, which goes plan by plan")
     config = PlannerConfig(
-        samples=args.samples, steps=args.steps, seed=args.seed, selection=args.selection, inference=args.inference, context=args.context
+        samples=args.samples, steps=args.steps, seed=args.seed, selection=args.selection, noise=args.noise, inference=args.inference, context=args.context
     )
     parts = Parts(
         encoder=FrameEncoder(artifact.tokenizer, view, device=device, dtype=artifact.tokenizer.dtype, clock=clock),

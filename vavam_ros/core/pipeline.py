@@ -149,6 +149,7 @@ class PlannerConfig:
     steps: int | None = None  # None: the model's own number of Euler steps
     seed: int = 0
     selection: Literal["medoid", "continuity", "first"] = "medoid"  # docs/decisions/0015
+    noise: Literal["fresh", "held"] = "fresh"  # another draw for each frame planned from, or the same for all: plans then differ by what is seen alone
     limits: Limits = field(default_factory=Limits)
     max_contexts: int = 1  # growing contexts kept; one per phase when planning faster than the frame grid
     inference: Literal["fast", "plain"] = "fast"  # model/fast.py, or model/network.py itself
@@ -158,6 +159,8 @@ class PlannerConfig:
     def __post_init__(self) -> None:
         if self.samples < 1 or (self.steps is not None and self.steps < 1) or self.max_contexts < 1:
             raise ConfigError(f"samples {self.samples}, steps {self.steps} and max_contexts {self.max_contexts} must be at least 1")
+        if self.noise not in ("fresh", "held"):
+            raise ConfigError(f"noise: got {self.noise!r}, expected 'fresh' or 'held'")
         if self.context not in ("exact", "streaming"):
             raise ConfigError(f"context: got {self.context!r}, expected 'exact' or 'streaming'")
         if self.context == "streaming" and self.inference == "plain":
@@ -250,9 +253,10 @@ class Planner:
             self.reset()
 
     def _noise(self, window: Window) -> torch.Tensor:
-        """(K, H, 2), of the seed and the newest frame's stamp."""
+        """(K, H, 2), of the seed and, where it is fresh, the newest frame's stamp."""
         action = self._model.spec.action
-        return plan_noise(self._config.seed, window.newest.stamp_ns, (self._config.samples, action.horizon, action.action_dim), device=self._inputs)
+        stamp_ns = window.newest.stamp_ns if self._config.noise == "fresh" else 0
+        return plan_noise(self._config.seed, stamp_ns, (self._config.samples, action.horizon, action.action_dim), device=self._inputs)
 
     def _select(self, frames: tuple[TokenFrame, ...], command: Command, xy: np.ndarray, timer: StageTimer) -> Plan:
         """`frames`: those of the context, oldest first."""

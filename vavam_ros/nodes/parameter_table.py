@@ -103,6 +103,8 @@ _PLANNER = (
     Row(name="num_steps", default=0, low=0, high=1000, description="Euler steps per trajectory; 0: the model's own number."),
     Row(name="seed", default=_plan.seed, low=0, high=2**31 - 1, description="Noise is drawn from (seed, image stamp)."),
     Row(name="selection", default=_plan.selection, choices=("medoid", "continuity", "first"), description="How one of the K trajectories is chosen."),
+    Row(name="noise", default=_plan.noise, choices=("fresh", "held"),
+        description="What plans are drawn from: another draw for each frame, or the same for all, so that plans change by what is seen alone."),
     Row(name="max_contexts", default=_plan.max_contexts, low=1, high=16,
         description="Growing contexts kept; one per phase when planning faster than the model's frame grid."),
     Row(name="inference", default=_plan.inference, choices=("fast", "plain"),

@@ -76,6 +76,7 @@ class Planning:
             steps=p.integer("num_steps") or None,
             seed=p.integer("seed"),
             selection=cast(Literal["medoid", "continuity", "first"], p.text("selection")),
+            noise=cast(Literal["fresh", "held"], p.text("noise")),
             limits=Limits(**{name: p.number(f"limits.{name}") for name in LIMIT_NAMES}),
             max_contexts=p.integer("max_contexts"),
             inference=cast(Literal["fast", "plain"], p.text("inference")),

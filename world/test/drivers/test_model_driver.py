@@ -106,7 +106,8 @@ def test_settings_of_the_planner_are_named() -> None:
     assert planner_config([]) == PlannerConfig()
     streaming = planner_config(["context=streaming", "keep_frames=3"])
     assert (streaming.context, streaming.keep_frames) == ("streaming", 3)
+    assert planner_config(["noise=held"]).noise == "held"
     for wrong, said in (("sample=16", "got sample, expected some of samples"), ("samples=many", "whole numbers"), ("selection=best", "got selection=best"),
-                        ("context=all", "context: got 'all'")):  # fmt: skip
+                        ("context=all", "context: got 'all'"), ("noise=none", "noise: got 'none', expected 'fresh' or 'held'")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             planner_config([wrong])

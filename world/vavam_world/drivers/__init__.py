@@ -15,7 +15,7 @@ _MAKERS: dict[str, Callable[..., Driver]] = {"expert": Expert, "constant_velocit
 NAMES: tuple[str, ...] = tuple(_MAKERS)
 
 DIRECT = "vavam_direct"  # a model, by the core's pipeline in this process
-PLANNER_HELP = "settings of the planner: samples, steps, seed, selection, context, keep_frames, plan_rate_hz (default: the planner's, and the model's frames)"
+PLANNER_HELP = "settings of the planner: samples, steps, seed, selection, noise, context, keep_frames, plan_rate_hz (default: its own; of the frames)"
 
 
 def make(name: str, **options: Any) -> Driver:

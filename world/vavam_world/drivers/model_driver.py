@@ -22,7 +22,7 @@ from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanSc
 from vavam_ros.core.planning.selection import Rule
 from vavam_world.contracts import IMAGE_EVERY_TICKS, TICK_S, CameraSpec, View, WorldError
 
-PLANNER_SETTINGS = ("samples", "steps", "seed", "selection", "context", "keep_frames")
+PLANNER_SETTINGS = ("samples", "steps", "seed", "selection", "noise", "context", "keep_frames")
 RATE_SETTING = "plan_rate_hz"
 MAX_PLAN_AGE_S = 1.0  # as the nodes' default: an older one is not driven on, the follower then brakes
 
@@ -94,13 +94,14 @@ def planner_config(settings: Sequence[str]) -> PlannerConfig:
     if unknown := [name for name in given if name not in PLANNER_SETTINGS]:
         raise ConfigError(f"planner: got {', '.join(unknown)}, expected some of {', '.join((*PLANNER_SETTINGS, RATE_SETTING))}, as in samples=16")
     selection, context = given.pop("selection", PlannerConfig().selection), given.pop("context", PlannerConfig().context)
+    noise = given.pop("noise", PlannerConfig().noise)
     if selection not in get_args(Rule):
         raise ConfigError(f"planner: got selection={selection}, expected one of {', '.join(get_args(Rule))}")
     try:
         numbers: dict[str, Any] = {name: int(text) for name, text in given.items()}
     except ValueError as error:
         raise ConfigError(f"planner: {error}; expected whole numbers for {', '.join(given)}") from error
-    return PlannerConfig(selection=cast(Rule, selection), context=cast(Any, context), **numbers)
+    return PlannerConfig(selection=cast(Rule, selection), noise=cast(Any, noise), context=cast(Any, context), **numbers)
 
 
 def checked_settings(planner: Sequence[str], frame_dt_s: float) -> tuple[PlannerConfig, int]:
