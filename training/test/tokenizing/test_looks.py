@@ -7,11 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from vavam_ros.core.contracts import U8
 from vavam_training.cli.main import main
+from vavam_training.contracts import DataError, DriveRef, Frame
 from vavam_training.dataset import TokenDataset
 from vavam_training.mixing.mixture import split_drives
+from vavam_training.tokenizing.encode import DriveEncoder
 from vavam_training.tokenizing.looks import Look, look_of
 
 Bag = Callable[..., Path]
@@ -85,3 +88,10 @@ def test_a_set_of_other_looks_has_the_same_drives_and_other_tokens(
     assert split_drives(plain.drive_names, 0.5, 0) == split_drives(one.drive_names, 0.5, 0), "no drive is learned in one look and judged in another"
     assert main([*words, "--out", str(tmp_path / "one"), "--looks", "3"]) == 2
     assert "its looks_seed is 1, this import has 3" in capsys.readouterr().err
+
+
+def test_recorded_tokens_have_no_other_look() -> None:
+    encoder = DriveEncoder(None, None, tokenizer_id="vq16-a", device=torch.device("cpu"), looks_seed=1)
+    recorded = [Frame(stamp_ns=1, tokens=np.zeros((2, 4), np.uint16))]
+    with pytest.raises(DataError, match="its tokens were recorded, other looks need pictures"):
+        encoder.rows(DriveRef(name="d", frames_expected=1, tokenizer_id="vq16-a"), recorded, "test")

@@ -36,14 +36,14 @@ def for_layers(model: VaVAM | VideoModel, layers: int) -> VaVAM | VideoModel:
     made = VaVAM(replace(model.spec, video=other), device="cpu") if isinstance(model, VaVAM) else VideoModel(other, device="cpu")
     old_at = places(video.layers, layers)
     below = [max(i for i, at in enumerate(old_at) if at <= layer) for layer in range(layers)]  # the old layer that each one is, or copies
-    weights = {}
+    held, weights = model.state_dict(), {}
     for name in made.state_dict():
         found = _BLOCK.match(name)
         if found is None:
-            weights[name] = model.state_dict()[name]
+            weights[name] = held[name]
             continue
         part, layer, rest = found[1], int(found[2]), found[3]
-        source = model.state_dict()[f"{part}blocks.{below[layer]}.{rest}"]
+        source = held[f"{part}blocks.{below[layer]}.{rest}"]
         weights[name] = source if layer in old_at or rest not in _WRITES else torch.zeros_like(source)
     made.load_state_dict(weights)
     return made

@@ -6,6 +6,8 @@ through them.
 
 from __future__ import annotations
 
+import contextlib
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -117,12 +119,17 @@ def plan_interval_ticks(settings: Sequence[str], frame_dt_s: float) -> int:
     if not settings:
         return frame_ticks
     text = settings[-1].partition("=")[2]
-    fitting = [ticks for ticks in range(IMAGE_EVERY_TICKS, frame_ticks + 1, IMAGE_EVERY_TICKS) if frame_ticks % ticks == 0]
-    for ticks in fitting:
-        if text in (f"{1.0 / (ticks * TICK_S):g}", f"{1.0 / (ticks * TICK_S):.1f}"):
-            return ticks
-    rates = ", ".join(f"{1.0 / (ticks * TICK_S):g}" for ticks in fitting)
+    with contextlib.suppress(ValueError):
+        for ticks in _ticks_with_frames(frame_ticks):
+            if math.isclose(float(text) * ticks * TICK_S, 1.0):
+                return ticks
+    rates = ", ".join(f"{1.0 / (ticks * TICK_S):g}" for ticks in _ticks_with_frames(frame_ticks))
     raise ConfigError(f"planner: got {RATE_SETTING}={text}, expected one of {rates}: pictures come at 10 Hz and the model's frames are {frame_dt_s:g} s apart")
+
+
+def _ticks_with_frames(frame_ticks: int) -> list[int]:
+    """Distances of plans at which each has a picture, and so has the place of each frame before it."""
+    return [ticks for ticks in range(IMAGE_EVERY_TICKS, frame_ticks + 1, IMAGE_EVERY_TICKS) if frame_ticks % ticks == 0]
 
 
 @lru_cache(maxsize=1)

@@ -287,5 +287,7 @@ def live_system(driver: str, model: Path | None, latency_ticks: int = 0, planner
         name, _, value = text.partition("=")
         if name not in LIVE_SETTINGS:
             raise ConfigError(f"planner: got {text} for driver {driver}, expected some of {', '.join(LIVE_SETTINGS)}; the others are of {DIRECT} alone")
+        if not value.replace(".", "", 1).isdigit():
+            raise ConfigError(f"planner: got {text} for driver {driver}, expected a number of 0 or more")
         arguments |= dict.fromkeys(LIVE_SETTINGS[name], value)
     return LiveSystem(model=model.resolve(), arguments=arguments)
