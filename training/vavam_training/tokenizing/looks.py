@@ -1,8 +1,8 @@
 """Other looks of the same drive: brightness, contrast, colours, haze, sharpness as another camera on another day would have them, one draw for each drive.
 
 What was driven stays the same, so that a model that reads tokens learns it for more looks than were recorded. Nothing is moved: a picture that is shifted or
-mirrored would need another trajectory. With OpenCV, which the camera transform needs anyway: a library of augmentations would be one more dependency, mostly one
-that is tied to torch's version, for what is one line each.
+mirrored would need another trajectory. With OpenCV, which the camera transform needs anyway: a library of augmentations would be one more dependency, mostly
+one that is tied to torch's version, for what is one line each.
 """
 
 from __future__ import annotations

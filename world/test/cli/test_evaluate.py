@@ -125,7 +125,7 @@ def test_asked_to_end_it_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, caps
         (["--driver", "expert", "--latency-ticks", "-2"], "error: --latency-ticks: got -2"),
         (["--driver", "vavam_direct"], "error: driver vavam_direct: got no model"),
         (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "seed=1"], "error: planner: got seed=1 for driver vavam, expected some of samples, plan"),
-        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "plan_rate_hz=often"], "error: planner: got plan_rate_hz=often for driver vavam, expected"),
+        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "plan_rate_hz=often"], "error: planner: got plan_rate_hz=often for driver vavam"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
