@@ -13,8 +13,11 @@ Each step leaves what it made in OUT and is skipped, or goes on where it was, wh
     8 advice   world record --advised                     that model drives to the end, and the expert says at each picture what it would do: meetings
                                                           passed at a wider berth, junctions and towns
     9 advised                                             runs/world/advised.yaml: goes on with all of it
-   10 export                                              OUT/model: what the nodes load
-   11 evaluate world evaluate --driver vavam_direct       (--evaluate)
+   10 again    world record --advised                     meetings once more, where that model gets to, passed at a wider berth still
+      looks    vavam-train data import --looks            all meetings with advice in another light, as a second set of tokens
+   11 longer                                              runs/world/longer.yaml: goes on with windows of four frames
+   12 export                                              OUT/model: what the nodes load
+   13 evaluate world evaluate --driver vavam_direct       (--evaluate)
 
 Two environments are needed, .venv (world, ROS) and .venv-training: `make setup setup-training`.
 """
@@ -26,6 +29,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,16 +49,17 @@ class Size:
     """How much of everything."""
 
     looks: int  # short drives with classes
-    hours: float  # of driving: half of it drives, the rest in equal parts meetings and what the first model began; half as much again with advice
+    hours: float  # of driving: half of it drives, the rest in equal parts meetings and what the first model began; three quarters as much again with advice
     steps: dict[str, int]  # of each stage; 0: the recipe's
 
 
 FULL = Size(looks=120, hours=10.0, steps={})
-FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10, "advised": 10})
+FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10, "advised": 10, "longer": 10})
 MEETINGS = ("crossroads", "fog", "industrial", "town")  # families left out of them: held out for tests, and towns, which are long
-ADVICE = "/world/expert/path"
+ADVICE_OPTION = ("--option", "advice_topic=/world/expert/path")
+PLANNER = ("--planner", "plan_rate_hz=10", "selection=cautious")  # how `world demo` drives with it
 ROADS_ALONE = ("crossroads", "fog", "industrial", "straight", "curves")  # left out of advice at junctions
-PARTS = {"tokenizer": 0, "action": 1, "corrected": 3, "advised": 5}  # of each recipe's data; the tokenizer's has pictures instead
+PARTS = {"tokenizer": 0, "action": 1, "corrected": 3, "advised": 5, "longer": 8}  # of each recipe's data; the tokenizer's has pictures instead
 
 
 def main() -> int:
@@ -92,19 +97,26 @@ def main() -> int:
     _train("corrected", args.workers, out, size, [*data, *more])
     _do("second_draft", [*export, "--run", out / "corrected", "--out", out / "second_draft"])
     advised: list[str | Path] = ["--advised", out / "second_draft"]
-    standing = ["--intruder-kinds", "stationary", "frontal", "frontal", "side", "--at-bends", "--in-picture", "--berth-m", "1.0"]
-    late: list[str | Path] = ["--seconds", "60", "--intruders", "1", *standing, "--sight-m", "42", "58", "--exclude", *MEETINGS, "t_junction"]
-    _record("advised_meetings", "advised_meeting_tokens", hours / 4, [*late, "--seed", "14", *advised], args.workers, out)
+    late: list[str | Path] = ["--seconds", "60", "--intruders", "1", "--at-bends", "--in-picture", "--sight-m", "42", "58"]
+    late += ["--exclude", *MEETINGS, "t_junction", "--intruder-kinds", "stationary", "frontal", "frontal", "side"]
+    _record("advised_meetings", "advised_meeting_tokens", hours / 4, [*late, "--berth-m", "1.0", "--seed", "14", *advised], args.workers, out)
     junctions: list[str | Path] = ["--seconds", "25", "--exclude", *ROADS_ALONE]
     _record("advised_junctions", "advised_junction_tokens", hours / 4, [*junctions, "--seed", "15", *advised], args.workers, out)
     advice = [f"data.parts.3.path={out / 'advised_meeting_tokens'}", f"data.parts.4.path={out / 'advised_junction_tokens'}", f"start={out / 'corrected'}"]
     _train("advised", args.workers, out, size, [*data, *more[:2], *advice])
-    _do("export", [*export, "--run", out / "advised", "--out", out / "model"])
+    _do("third_draft", [*export, "--run", out / "advised", "--out", out / "third_draft"])
+    again: list[str | Path] = [*late, "side", "--berth-m", "1.2", "--seed", "16", "--advised", out / "third_draft"]
+    _record("advised_again", "advised_again_tokens", hours / 4, again, args.workers, out)
+    for name in ("advised_meetings", "advised_again"):
+        _import(name, f"{name}_looks", args.workers, out, ["--looks", "1", *ADVICE_OPTION])
+    longer = [f"data.parts.{5 + i}.path={out / name}" for i, name in enumerate(("advised_again_tokens", "advised_meetings_looks", "advised_again_looks"))]
+    _train("longer", args.workers, out, size, [*data, *more[:2], *advice[:2], *longer, f"start={out / 'advised'}"])
+    _do("export", [*export, "--run", out / "longer", "--out", out / "model"])
     print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
     print(f'make drive ARGS="turns/000-left --driver vavam --model {out / "model"}"')
     if args.evaluate is not None:
         suites = ["--suite", ",".join(args.evaluate) or "all"]
-        _do("evaluate", [WORLD, "evaluate", "--driver", "vavam_direct", "--model", out / "model", *suites, "--out", out / "evaluation"])
+        _do("evaluate", [WORLD, "evaluate", "--driver", "vavam_direct", "--model", out / "model", *PLANNER, *suites, "--out", out / "evaluation"])
     return 0
 
 
@@ -114,9 +126,14 @@ def _record(name: str, tokens: str, hours: float, how: list[str | Path], workers
     advised = "--advised" in how  # what its model does is enough of a disturbance
     record += [] if advised else ["--perturb"]
     _do(name, [*record, *how, "--workers", str(workers), "--out", out / name])
-    arguments: list[str | Path] = ["--path", out / name, "--tokenizer", out / "tokenizer", "--out", out / tokens, "--name", name]
-    arguments += ["--option", f"advice_topic={ADVICE}"] if advised else []
-    _do(tokens, [*_processes(workers), "data", "import", *arguments])
+    _import(name, tokens, workers, out, ADVICE_OPTION if advised else [])
+
+
+def _import(name: str, tokens: str, workers: int, out: Path, how: Sequence[str | Path]) -> None:
+    """The tokens of these drives."""
+    arguments: list[str | Path] = ["--path", out / name, "--tokenizer", out / "tokenizer", "--out", out / tokens]
+    arguments += ["--name", tokens if "--looks" in how else name]
+    _do(tokens, [*_processes(workers), "data", "import", *arguments, *how])
 
 
 def _processes(count: int) -> list[str | Path]:

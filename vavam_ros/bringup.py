@@ -55,6 +55,8 @@ _SETTINGS = (
     _setting("tokenize_rate_hz", "Images tokenised per second.", kind="float"),
     _setting("plan_rate_hz", "Plans per second.", kind="float"),
     _setting("num_samples", "Trajectories per plan.", kind="int"),
+    _setting("selection", "Which of them is followed.", choices=("medoid", "continuity", "cautious", "first")),
+    _setting("noise", "What they are drawn from: for each frame another draw, or the same.", choices=("fresh", "held")),
     _setting("max_plan_age_s", "Age beyond which a plan is no longer published, seconds.", kind="float"),
     _setting("command_source", "Where the driving command comes from.", choices=("topic", "route", "fixed")),
 )

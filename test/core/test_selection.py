@@ -64,6 +64,25 @@ def test_first():
     assert (selection.index, selection.reason) == (0, "first")
 
 
+def test_cautious_brakes_when_a_quarter_of_the_samples_do():
+    straight_on, slower = fan(*[0.0] * 6), fan(0.0, 0.1, speed=3.0)
+    assert choose(np.concatenate([straight_on, slower]), "cautious").index in (6, 7)
+    assert choose(np.concatenate([straight_on, slower]), "medoid").index < 6
+    assert choose(np.concatenate([straight_on, straight_on[:1], slower[:1]]), "cautious").index == 0  # one of eight is not enough
+    turning = np.concatenate([fan(*[0.9] * 6, speed=6.0), fan(0.0, 0.0, speed=5.0)])  # the turning ones end nearer, and go further
+    assert np.linalg.norm(turning[0, -1]) < np.linalg.norm(turning[6, -1])
+    selection = choose(turning, "cautious")
+    assert (selection.index in (6, 7), selection.reason) == (True, "cautious")
+
+
+@pytest.mark.parametrize(("samples", "rank"), [(1, 0), (4, 0), (5, 1), (8, 1), (9, 2), (16, 3)])
+def test_cautious_is_the_lower_quartile_of_the_valid_ones(samples, rank):
+    speeds = np.random.default_rng(samples).permutation(samples) + 3.0
+    xy = np.concatenate([fan(0.0, speed=speed) for speed in speeds] + [fan(0.0, speed=0.5)])
+    valid = np.array([True] * samples + [False])
+    assert speeds[choose(xy, "cautious", valid=valid).index] == 3.0 + rank
+
+
 def test_one_sample_is_its_own_medoid():
     selection = choose(fan(0.1), "medoid")
     assert selection.index == 0

@@ -9,7 +9,7 @@ import threading
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from tqdm import tqdm
@@ -22,6 +22,7 @@ from vavam_ros.core.device_clock import stage_clock
 from vavam_ros.core.model.cpu_threads import cpu_threads, torch_threads, weights_of
 from vavam_ros.core.model.number_format import AUTO, NUMBER_FORMATS, number_format
 from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
+from vavam_ros.core.planning.selection import Rule
 from vavam_ros.replay.evaluate import evaluate, table
 from vavam_ros.replay.inputs import BagInputs, CameraChoice, CameraSource, TopicChoice, find_inputs
 from vavam_ros.replay.keep import KeptFrames, StepLog
@@ -56,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     run_.add_argument("--steps", type=int, help="Euler steps (default: the model's own)")
     run_.add_argument("--seed", type=int, default=0, help="of the noise, together with the image stamp")
     run_.add_argument("--noise", choices=("fresh", "held"), default=PlannerConfig().noise, help="drawn for each frame, or held (default %(default)s)")
-    run_.add_argument("--selection", choices=("medoid", "continuity", "first"), default=PlannerConfig().selection, help="default %(default)s")
+    run_.add_argument("--selection", choices=get_args(Rule), default=PlannerConfig().selection, help="default %(default)s")
     run_.add_argument("--inference", choices=("fast", "plain"), default=PlannerConfig().inference, help="how the network is run (default %(default)s)")
     run_.add_argument(
         "--context", choices=("exact", "streaming"), default=PlannerConfig().context, help="plan from whole windows, or at a bounded work (default %(default)s)"

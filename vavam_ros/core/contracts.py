@@ -233,7 +233,7 @@ class Selection:
     """Which of the K samples is followed, why, and how far they disagree."""
 
     index: int
-    reason: str  # "medoid", "continuity", "first", or what it fell back to
+    reason: str  # "medoid", "continuity", "cautious", "first", or what it fell back to
     spread_m: F32  # (seconds,) mean distance to the selected sample at 1, 2, 3 … s
 
 

@@ -25,7 +25,7 @@ from vavam_ros.core.model.contexts import ContextKeeper, ExactContexts, Streamin
 from vavam_ros.core.model.fast import FastVaVAM, for_inference
 from vavam_ros.core.model.flow import plan_noise
 from vavam_ros.core.model.network import VaVAM
-from vavam_ros.core.planning.selection import select
+from vavam_ros.core.planning.selection import Rule, select
 from vavam_ros.core.planning.validation import Limits, validate
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer.vq16 import FrameTokenizer
@@ -148,7 +148,7 @@ class PlannerConfig:
     samples: int = 8
     steps: int | None = None  # None: the model's own number of Euler steps
     seed: int = 0
-    selection: Literal["medoid", "continuity", "first"] = "medoid"  # docs/decisions/0015
+    selection: Rule = "medoid"  # docs/decisions/0015, 0020
     noise: Literal["fresh", "held"] = "fresh"  # another draw for each frame planned from, or the same for all: plans then differ by what is seen alone
     limits: Limits = field(default_factory=Limits)
     max_contexts: int = 1  # growing contexts kept; one per phase when planning faster than the frame grid

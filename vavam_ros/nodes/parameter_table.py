@@ -10,11 +10,13 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from typing import get_args
 
 from vavam_ros.core.camera import view
 from vavam_ros.core.history.odometry import OdometryConfig
 from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import PlannerConfig
+from vavam_ros.core.planning.selection import Rule
 from vavam_ros.core.planning.validation import Limits
 from vavam_ros.nodes import path_follower_table, watchdog_table
 from vavam_ros.nodes.parameters import BOTH, PLANNER, TOKENIZER, Part, Row
@@ -102,7 +104,7 @@ _PLANNER = (
     Row(name="num_samples", default=_plan.samples, low=1, high=256, description="Trajectories drawn per plan (K), in one batch."),
     Row(name="num_steps", default=0, low=0, high=1000, description="Euler steps per trajectory; 0: the model's own number."),
     Row(name="seed", default=_plan.seed, low=0, high=2**31 - 1, description="Noise is drawn from (seed, image stamp)."),
-    Row(name="selection", default=_plan.selection, choices=("medoid", "continuity", "first"), description="How one of the K trajectories is chosen."),
+    Row(name="selection", default=_plan.selection, choices=get_args(Rule), description="How one of the K trajectories is chosen."),
     Row(name="noise", default=_plan.noise, choices=("fresh", "held"),
         description="What plans are drawn from: another draw for each frame, or the same for all, so that plans change by what is seen alone."),
     Row(name="max_contexts", default=_plan.max_contexts, low=1, high=16,

@@ -19,6 +19,7 @@ from vavam_ros.core.contracts import NS_PER_S, Command, DensePath, InputError, P
 from vavam_ros.core.geometry import place_path, stop_path, to_base_link
 from vavam_ros.core.history.token_ring import RingConfig
 from vavam_ros.core.pipeline import Planner, PlannerConfig, PlanScheduler
+from vavam_ros.core.planning.selection import Rule
 from vavam_ros.core.planning.validation import Limits
 from vavam_ros.msg import FrameTokens, TrajectorySamples
 from vavam_ros.nodes import convert, visual
@@ -75,7 +76,7 @@ class Planning:
             samples=p.integer("num_samples"),
             steps=p.integer("num_steps") or None,
             seed=p.integer("seed"),
-            selection=cast(Literal["medoid", "continuity", "first"], p.text("selection")),
+            selection=cast(Rule, p.text("selection")),
             noise=cast(Literal["fresh", "held"], p.text("noise")),
             limits=Limits(**{name: p.number(f"limits.{name}") for name in LIMIT_NAMES}),
             max_contexts=p.integer("max_contexts"),

@@ -5,6 +5,7 @@ Shape letters: K samples · H waypoints.
 
 from __future__ import annotations
 
+import math
 from typing import Literal, get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 from vavam_ros.core.contracts import F32, F64, ConfigError, EgoPose, Plan, Selection
 from vavam_ros.core.geometry import expected_waypoints
 
-Rule = Literal["medoid", "continuity", "first"]
+Rule = Literal["medoid", "continuity", "cautious", "first"]
 
 
 def spread_m(xy_m: F32 | F64, index: int, dt_s: float) -> F32:
@@ -50,6 +51,7 @@ def select(
     ``continuity``  nearest on average to what the previous plan wants at the same times, carried into the present ego frame by the
                     odometry. Medoid, and the reason says so, without a previous plan that reaches this far, was valid, and was
                     made in the same odometry frame
+    ``cautious``    lower quartile of the way gone until the end, in metres: the ⌈K/4⌉-th shortest. Brakes when a quarter of the samples do
     ``first``       the first
 
     Candidates are the `valid` (K,) samples; with none of those, all finite ones. Ties go to the lowest index. `reason` names what was done.
@@ -75,6 +77,10 @@ def _cost(xy: F64, rule: str, previous: Plan | None, pose: EgoPose, dt_s: float)
     """What was done, and the cost (candidates,) that the choice minimises."""
     if rule == "first":
         return "first", np.arange(len(xy), dtype=np.float64)
+    if rule == "cautious":
+        steps = np.diff(xy, axis=1, prepend=np.zeros((len(xy), 1, 2)))
+        rank = np.argsort(np.argsort(np.round(np.linalg.norm(steps, axis=-1).sum(axis=1), 9), kind="stable"))  # candidates
+        return "cautious", np.abs(rank - (math.ceil(len(xy) / 4) - 1)).astype(np.float64)
     medoid = np.linalg.norm(xy[:, None] - xy[None], axis=-1).mean(axis=-1).sum(axis=1)  # candidates
     medoid = np.round(medoid, 9)  # a tie is a tie whatever the order of summation
     if rule == "medoid":

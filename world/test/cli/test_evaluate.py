@@ -67,12 +67,13 @@ def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
     card = tmp_path / "model.yaml"
     card.write_text("model_id: a")
     scenario = suite("curves").scenarios[0]
-    live = live_system("vavam", tmp_path, planner=("samples=3", "plan_rate_hz=10"))
+    live = live_system("vavam", tmp_path, planner=("samples=3", "plan_rate_hz=10", "selection=cautious"))
     assert live is not None
-    assert live.arguments == {"num_samples": "3", "plan_rate_hz": "10", "tokenize_rate_hz": "10"}
+    assert live.arguments == {"num_samples": "3", "plan_rate_hz": "10", "tokenize_rate_hz": "10", "selection": "cautious"}
     job = RunJob(scenario=scenario, suite="curves", split="test", kind="route", suite_sha256="0", driver="vavam", folder=tmp_path, live=live)
     write_run(job.path, lost_run(job, "why"))
     assert read_run(job.path).made_with == job.made_with != {}
+    assert job.made_with["arguments"] == "num_samples:=3 plan_rate_hz:=10 selection:=cautious tokenize_rate_hz:=10"
     card.write_text("model_id: b")
     assert read_run(job.path).made_with != job.made_with
 
@@ -82,10 +83,10 @@ def test_a_model_without_its_nodes_is_evaluated_and_shown_other_pictures(practic
     assert main([*words, "--out", str(tmp_path)]) == 0
     (run,) = tmp_path.rglob("lane_keeping-000.json")
     assert read_run(run).score.completion > 0.05
-    assert main([*words, "--pictures", "black", "--frames", "1", "--planner", "samples=3", "selection=medoid", "--out", str(tmp_path)]) == 0
+    assert main([*words, "--pictures", "black", "--frames", "1", "--planner", "samples=3", "--planner", "selection=cautious", "--out", str(tmp_path)]) == 0
     assert "1 runs in" in capsys.readouterr().err
     made_with = read_run(run).made_with
-    assert (made_with["pictures"], made_with["frames"], made_with["planner"]) == ("black", "1", "samples=3 selection=medoid")
+    assert (made_with["pictures"], made_with["frames"], made_with["planner"]) == ("black", "1", "samples=3 selection=cautious")
     assert json.loads((tmp_path / "evaluation.json").read_text())["settings"]["pictures"] == "black"
     for wrong, said in (
         (["--planner", "sample=3"], "planner: got sample, expected"),
@@ -124,7 +125,8 @@ def test_asked_to_end_it_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, caps
         (["--driver", "expert", "--limit", "-1"], "error: --limit: got -1"),
         (["--driver", "expert", "--latency-ticks", "-2"], "error: --latency-ticks: got -2"),
         (["--driver", "vavam_direct"], "error: driver vavam_direct: got no model"),
-        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "seed=1"], "error: planner: got seed=1 for driver vavam, expected some of samples, plan"),
+        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "seed=1"], "error: planner: got seed=1 for driver vavam, expected some of samples, sel"),
+        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "selection=best"], "error: planner: got selection=best, expected one of medoid"),
         (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "plan_rate_hz=often"], "error: planner: got plan_rate_hz=often for driver vavam"),
     ],
 )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,14 +19,15 @@ from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import WORLD_CAMERA
 from vavam_world.live.run import LiveSystem
 from vavam_world.report.page import Evaluation, outcome, write_page
-from vavam_world.report.run import MODEL_DRIVER, RunJob, close_studio, do_run, live_system
+from vavam_world.report.run import LIVE_SETTINGS, MODEL_DRIVER, RunJob, close_studio, do_run, live_system
 from vavam_world.scenarios.suites import check_frozen, suite
 from vavam_world.scoring.routes import route_table
 
 ROUTE = {"expert": "turns/000-left", "lane_follower": "curves/000", "model": "turns/000-left"}
 # In a checkout. By the core's place: `vavam_ros` itself may be that of the generated messages.
 BUNDLED = Path(vavam_ros.core.__file__).resolve().parents[2] / "models" / "world"
-PLAN_RATE_HZ = 10.0  # of who drives: from every picture (docs/decisions/0019)
+# Of who drives: from every picture, braking where a quarter of the samples do (docs/decisions/0019, 0020).
+PLANNER = ("plan_rate_hz=10", "samples=8", "selection=cautious")
 UNTRAINED = "untrained model, not followed"
 # An untrained plan is little more than its noise times the action scale: at the usual 70 m it would lie outside of every picture.
 ACTION_SCALE_M = 12.0
@@ -37,7 +39,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--driver", choices=sorted(ROUTE), default="model" if BUNDLED.is_dir() else "expert", help=who)
     parser.add_argument("--model", type=Path, default=BUNDLED, help="model directory, for --driver model (default: the bundled one)")
     parser.add_argument(
-        "--plan-rate-hz", type=float, default=PLAN_RATE_HZ, help="plans a second of --driver model, at most the camera's ten pictures (default %(default)g)"
+        "--planner",
+        nargs="+",
+        default=PLANNER,
+        metavar="NAME=VALUE",
+        help=f"settings of the planner of --driver model, of {', '.join(LIVE_SETTINGS)} (default: {' '.join(PLANNER)})",
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show everything the nodes say")
@@ -46,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """0 when the vehicle came to the end of its route. Raises VavamError."""
     out = out_folder(args.out)
-    system = _trained(args.model, args.plan_rate_hz) if args.driver == "model" else _untrained(out / "model", args.driver)
+    system = _trained(args.model, args.planner) if args.driver == "model" else _untrained(out / "model", args.driver)
     name = ROUTE[args.driver]
     among = suite(name.split("/")[0], "test")
     scenario = next(s for s in among.scenarios if s.name.startswith(name))
@@ -85,11 +91,11 @@ def run(args: argparse.Namespace) -> int:
     return int(not done.score.success)
 
 
-def _trained(model: Path, plan_rate_hz: float) -> LiveSystem:
+def _trained(model: Path, planner: Sequence[str]) -> LiveSystem:
     """The model drives. Raises ArtifactError where there is none."""
     card = read_card(model)
     print(f"world demo: {card.model_id} drives, by what it sees. It was trained in this world ({card.licence}).")
-    system = live_system(MODEL_DRIVER, model, planner=(f"plan_rate_hz={plan_rate_hz:g}",))
+    system = live_system(MODEL_DRIVER, model, planner=planner)
     assert system is not None  # of that driver there is one
     return replace(system, arguments={**system.arguments, "world_rate": "1.0"}, beside_name="")
 

@@ -27,8 +27,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--latency-ticks", type=int, default=0, help="a plan is used so many ticks of 0.05 s after its picture (default %(default)s)")
     parser.add_argument("--model", type=Path, help=MODEL_HELP)
     parser.add_argument("--frames", type=int, default=0, help=f"longest context of {DIRECT}, in pictures (default: the model's)")
-    planner_help = f"{PLANNER_HELP}; {MODEL_DRIVER} takes {' and '.join(LIVE_SETTINGS)} alone"
-    parser.add_argument("--planner", nargs="+", default=(), metavar="NAME=VALUE", help=planner_help)
+    planner_help = f"{PLANNER_HELP}; {MODEL_DRIVER} takes {', '.join(LIVE_SETTINGS)} alone"
+    parser.add_argument("--planner", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=planner_help)
     parser.add_argument("--pictures", choices=get_args(Shown), default="as_taken", help="what they are shown: do they look? (default %(default)s)")
     parser.add_argument("--out", type=Path, required=True, help="folder; what is in it already is not driven again")
 

@@ -82,7 +82,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="model directory: it drives all the way, and what the expert would do is recorded at each of its pictures, to be learned instead "
         f"of what was driven ({ADVICE_TOPIC}, with `vavam-train data import --option advice_topic={ADVICE_TOPIC}`); drives that end badly are kept, too",
     )
-    parser.add_argument("--planner", nargs="+", default=(), metavar="NAME=VALUE", help=f"of a model that leads in or is advised: {PLANNER_HELP}")
+    planner_help = f"of a model that leads in or is advised: {PLANNER_HELP}"
+    parser.add_argument("--planner", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=planner_help)
     parser.add_argument(
         "--exclude",
         nargs="*",

@@ -16,6 +16,7 @@ from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import TICK_S, U8, WORLD_CAMERA, Backend, CameraSpec, Driver, HasCommandRule, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import DIRECT, make
 from vavam_world.drivers.loop import COMMAND_RULE, OnTick, drive
+from vavam_world.drivers.model_driver import RATE_SETTING, planner_config
 from vavam_world.drivers.shown import Shown, image_filter
 from vavam_world.live.run import LiveSystem, drive_live
 from vavam_world.render.renderer import Renderer
@@ -30,7 +31,12 @@ MODEL_DRIVER = "vavam"  # a model, through the live nodes
 MODEL_DRIVERS = (MODEL_DRIVER, DIRECT)
 MODEL_HELP = f"model directory: {MODEL_DRIVER} drives through the live nodes, in lock-step; {DIRECT} by the same pipeline without them"
 # of the planner, and the launch arguments that they are through live nodes: planning from more pictures takes more of them tokenized
-LIVE_SETTINGS = {"samples": ("num_samples",), "plan_rate_hz": ("plan_rate_hz", "tokenize_rate_hz")}
+LIVE_SETTINGS = {
+    "samples": ("num_samples",),
+    "selection": ("selection",),
+    "noise": ("noise",),
+    "plan_rate_hz": ("plan_rate_hz", "tokenize_rate_hz"),
+}
 DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
 FORMAT = 1  # of the run files
 SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
@@ -82,6 +88,7 @@ class RunJob:
             found["backend"] = self.backend
         if self.live is not None:
             found["model_card_sha256"] = _card_sha256(self.live.model)
+            found |= {"arguments": " ".join(f"{name}:={value}" for name, value in sorted(self.live.arguments.items()))} if self.live.arguments else {}
         if self.direct is not None:
             found |= {"model_card_sha256": _card_sha256(self.direct.model)} | ({"frames": str(self.direct.frames)} if self.direct.frames else {})
             found |= {"planner": " ".join(sorted(self.direct.planner))} if self.direct.planner else {}
@@ -287,7 +294,9 @@ def live_system(driver: str, model: Path | None, latency_ticks: int = 0, planner
         name, _, value = text.partition("=")
         if name not in LIVE_SETTINGS:
             raise ConfigError(f"planner: got {text} for driver {driver}, expected some of {', '.join(LIVE_SETTINGS)}; the others are of {DIRECT} alone")
-        if not value.replace(".", "", 1).isdigit():
+        if name != RATE_SETTING:
+            planner_config([text])
+        elif not value.replace(".", "", 1).isdigit():
             raise ConfigError(f"planner: got {text} for driver {driver}, expected a number of 0 or more")
         arguments |= dict.fromkeys(LIVE_SETTINGS[name], value)
     return LiveSystem(model=model.resolve(), arguments=arguments)
