@@ -231,6 +231,18 @@ def test_intruders_are_of_the_kinds_asked_for(tmp_path: Path) -> None:
         RecordConfig(out=tmp_path, drives=1, intruder_kinds=())
 
 
+def test_so_many_pedestrians_as_asked_for_where_there_are_crosswalks(tmp_path: Path) -> None:
+    found = [drive_scenario(3, i, seconds=20.0, pedestrians=(8, 12)) for i in range(60)]
+    crossed = {s.traffic.pedestrians for s in found if s.map.kind in ("town", "t_junction")}
+    assert crossed == {8, 9, 10, 11, 12}
+    assert {s.traffic.pedestrians for s in found if s.map.kind in ("straight", "curves")} == {0}
+    assert RecordConfig(out=tmp_path, drives=1, pedestrians=(8, 12)).content["pedestrians"] == [8, 12]
+    assert "pedestrians" not in RecordConfig(out=tmp_path, drives=1).content
+    for wrong in ((3, 2), (-1, 2), (0, 51)):
+        with pytest.raises(ConfigError, match=r"got pedestrians .*, expected two numbers from 0 to 50"):
+            RecordConfig(out=tmp_path, drives=1, pedestrians=wrong)
+
+
 def test_intruders_are_met_at_bends_if_asked_for(tmp_path: Path) -> None:
     how: dict[str, Any] = {"seconds": 20.0, "intruders": 1.0, "exclude": ("crossroads", "fog", "industrial", "t_junction", "town")}
 

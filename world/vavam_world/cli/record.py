@@ -14,7 +14,7 @@ from vavam_world.drivers.evasion import BERTH_M
 from vavam_world.drivers.loop import COMMAND_RULE
 from vavam_world.record.bag import ADVICE_TOPIC
 from vavam_world.record.drives import IMAGE_HZ, IMAGE_RATES_HZ, MANIFEST, RecordConfig, record
-from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS
+from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS, PEDESTRIANS
 from vavam_world.scenarios.families import FAMILIES, HELD_OUT, check_families
 
 
@@ -46,6 +46,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=INTRUDER_KINDS,
         metavar="KIND",
         help=f"of {', '.join(INTRUDER_KINDS)}: those who get in the way are drawn from these (default: all)",
+    )
+    parser.add_argument(
+        "--pedestrians",
+        type=int,
+        nargs=2,
+        default=PEDESTRIANS,
+        metavar=("LEAST", "MOST"),
+        help="of a drive where there are crosswalks (default: {} {})".format(*PEDESTRIANS),
     )
     parser.add_argument("--at-bends", action="store_true", help="who gets in the way on a curved road does so where it bends, if it does soon enough")
     parser.add_argument(
@@ -112,6 +120,7 @@ def run(args: argparse.Namespace) -> int:
         command_rule=args.command_rule,
         intruders=args.intruders,
         intruder_kinds=tuple(args.intruder_kinds),
+        pedestrians=(args.pedestrians[0], args.pedestrians[1]),
         at_bends=args.at_bends,
         sight_m=None if args.sight_m is None else (args.sight_m[0], args.sight_m[1]),
         in_picture=args.in_picture,

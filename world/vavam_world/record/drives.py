@@ -33,7 +33,7 @@ from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
 from vavam_world.report.run import close_studio, studio, write_json
 from vavam_world.roads import build_map
-from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS, advised, check_drives, drive_scenario, hand_over, sight_m
+from vavam_world.scenarios.drives import INTRUDER_KINDS, INTRUDERS, PEDESTRIANS, advised, check_drives, drive_scenario, hand_over, sight_m
 from vavam_world.sim.simulation import Simulation
 from vavam_world.workers import Failure, run_jobs
 
@@ -64,6 +64,7 @@ class RecordConfig:
     command_rule: str = COMMAND_RULE
     intruders: float = INTRUDERS
     intruder_kinds: tuple[IntruderKind, ...] = INTRUDER_KINDS
+    pedestrians: tuple[int, int] = PEDESTRIANS  # least and most of a drive where there are crosswalks
     at_bends: bool = False  # intruders on curved roads are met where the road bends
     sight_m: tuple[float, float] | None = None  # the driver sees others only so far, another draw between the two for each drive; None: everybody
     in_picture: bool = False  # and only who has been in the camera's picture
@@ -77,7 +78,7 @@ class RecordConfig:
             rates = ", ".join(map(str, IMAGE_RATES_HZ))
             raise ConfigError(f"recording: got {self.image_hz} pictures a second, expected one of {rates}: a whole number of ticks apart")
         named_rule(self.command_rule)
-        check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders, intruder_kinds=self.intruder_kinds)
+        check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders, intruder_kinds=self.intruder_kinds, pedestrians=self.pedestrians)
         if self.at_bends and ("curves" in self.exclude or self.intruders == 0.0):
             raise ConfigError("recording: got at_bends without intruders on curved roads, expected both, or neither")
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
@@ -101,6 +102,7 @@ class RecordConfig:
         content |= {"image_hz": self.image_hz} if self.image_hz != IMAGE_HZ else {}
         content |= {"intruders": self.intruders} if self.intruders != INTRUDERS else {}
         content |= {"intruder_kinds": list(self.intruder_kinds)} if self.intruder_kinds != INTRUDER_KINDS else {}
+        content |= {"pedestrians": list(self.pedestrians)} if self.pedestrians != PEDESTRIANS else {}
         content |= {"at_bends": True} if self.at_bends else {}
         content |= {"sight_m": list(self.sight_m)} if self.sight_m is not None else {}
         content |= {"in_picture": True} if self.in_picture else {}
@@ -264,7 +266,7 @@ def _jobs(config: RecordConfig, known: dict[int, dict[str, Any]]) -> Iterator[Dr
     while index < config.drives if config.drives else _seconds(known) < 3600.0 * config.hours:
         if index not in known:
             shown: dict[str, Any] = {"exclude": config.exclude, "perturb": config.perturb}
-            shown |= {"intruders": config.intruders, "intruder_kinds": config.intruder_kinds, "at_bends": config.at_bends}
+            shown |= {"intruders": config.intruders, "intruder_kinds": config.intruder_kinds, "at_bends": config.at_bends, "pedestrians": config.pedestrians}
             scenario = partial(drive_scenario, config.seed, index, seconds=config.seconds, **shown)
             path = config.out / f"drive-{index:06d}.mcap"
             options: dict[str, Any] = {"labels": config.labels, "backend": config.backend, "image_hz": config.image_hz, "command_rule": config.command_rule}

@@ -24,6 +24,8 @@ AFTER_INTRUDER_S = 12.0  # such a drive ends so long after the meeting: who has 
 INTRUDER_KINDS: tuple[IntruderKind, ...] = get_args(IntruderKind)
 AFTER_ADVISED_S = 5.0  # the same for a drive of somebody who is advised: it is recorded up to the meeting as well
 HAND_OVER_EVERY_S = 0.5
+PEDESTRIANS = (0, 8)  # least and most of a drive where there are crosswalks
+MOST_PEDESTRIANS = 50
 
 
 def check_drives(
@@ -33,6 +35,7 @@ def check_drives(
     index: int = 0,
     intruders: float = INTRUDERS,
     intruder_kinds: Sequence[str] = INTRUDER_KINDS,
+    pedestrians: tuple[int, int] = PEDESTRIANS,
 ) -> Allowed:
     """The families that such drives have. Raises ConfigError where they or the numbers cannot be meant."""
     if not (0 <= index < SEEDS_EACH and seed >= 0 and seconds >= 5.0):
@@ -41,6 +44,8 @@ def check_drives(
         raise ConfigError(f"recording: got intruders {intruders:g}, expected a share from 0 to 1 of the drives on straight and curved roads")
     if not intruder_kinds or set(intruder_kinds) - set(INTRUDER_KINDS):
         raise ConfigError(f"recording: got intruder_kinds {tuple(intruder_kinds)}, expected one or more of {', '.join(INTRUDER_KINDS)}")
+    if not 0 <= pedestrians[0] <= pedestrians[1] <= MOST_PEDESTRIANS:
+        raise ConfigError(f"recording: got pedestrians {pedestrians}, expected two numbers from 0 to {MOST_PEDESTRIANS}, the smaller one first")
     return allowed(exclude)
 
 
@@ -54,10 +59,12 @@ def drive_scenario(
     intruders: float = INTRUDERS,
     intruder_kinds: Sequence[IntruderKind] = INTRUDER_KINDS,
     at_bends: bool = False,
+    pedestrians: tuple[int, int] = PEDESTRIANS,
 ) -> Scenario:
     """Drive `index` of a recording: at most `seconds` long. Each intruder is one of `intruder_kinds`, all alike likely; with `at_bends` one on a curved road is
-    met where the road bends, if it does so soon enough. Raises ConfigError where families or numbers cannot be meant."""
-    free = check_drives(seed, seconds, exclude, index, intruders, intruder_kinds)
+    met where the road bends, if it does so soon enough.
+    `pedestrians`: least and most, where there are crosswalks. Raises ConfigError where families or numbers cannot be meant."""
+    free = check_drives(seed, seconds, exclude, index, intruders, intruder_kinds, pedestrians)
     number = FIRST_SEED + SEEDS_EACH * seed + index
     rng = np.random.default_rng(number)
 
@@ -73,7 +80,8 @@ def drive_scenario(
     look = LookSpec(textures=one_of(free.textures), weather=one_of(free.weathers), seed=number)
     road = MapSpec(kind=kind, lanes=1 + int(rng.random() < 0.3), seed=number)
     busy = kind in ("town", "t_junction", "crossroads")
-    traffic = TrafficSpec(vehicles=int(rng.integers(0, 13)), pedestrians=int(rng.integers(0, 9)) if busy else 0, parked=between(0.1, 0.6), seed=number)
+    vehicles, walkers = int(rng.integers(0, 13)), int(rng.integers(pedestrians[0], pedestrians[1] + 1)) if busy else 0
+    traffic = TrafficSpec(vehicles=vehicles, pedestrians=walkers, parked=between(0.1, 0.6), seed=number)
     intruder = _intruder(rng, cruise, intruder_kinds) if not busy and rng.random() < intruders else None
     route = _route(road, min(LONGEST_M[kind], max(60.0, 1.1 * seconds * cruise)), number)
     if at_bends and kind == "curves" and intruder is not None:
