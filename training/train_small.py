@@ -15,7 +15,7 @@ Each step leaves what it made in OUT and is skipped, or goes on where it was, wh
     9 advised                                             runs/world/advised.yaml: goes on with all of it
    10 again    world record --advised                     meetings once more, where that model gets to, passed at a wider berth still
       looks    vavam-train data import --looks            all meetings with advice in another light, as a second set of tokens
-   11 longer                                              runs/world/longer.yaml: goes on with windows of four frames
+   11 four_frames                                         runs/world/four_frames.yaml: goes on with windows of four frames
    12 export                                              OUT/model: what the nodes load
    13 evaluate world evaluate --driver vavam_direct       (--evaluate)
 
@@ -32,6 +32,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+import yaml
 
 from vavam_training.loop.precision import fastest_precision
 
@@ -54,12 +56,12 @@ class Size:
 
 
 FULL = Size(looks=120, hours=10.0, steps={})
-FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10, "advised": 10, "longer": 10})
+FAST = Size(looks=6, hours=0.1, steps={"tokenizer": 60, "action": 20, "corrected": 10, "advised": 10, "four_frames": 10})
 MEETINGS = ("crossroads", "fog", "industrial", "town")  # families left out of them: held out for tests, and towns, which are long
 ADVICE_OPTION = ("--option", "advice_topic=/world/expert/path")
 PLANNER = ("--planner", "plan_rate_hz=10", "selection=cautious")  # how `world demo` drives with it
 ROADS_ALONE = ("crossroads", "fog", "industrial", "straight", "curves")  # left out of advice at junctions
-PARTS = {"tokenizer": 0, "action": 1, "corrected": 3, "advised": 5, "longer": 8}  # of each recipe's data; the tokenizer's has pictures instead
+PARTS = {"tokenizer": 0, "action": 1, "corrected": 3, "advised": 5, "four_frames": 8}  # of each recipe's data; the tokenizer's has pictures instead
 
 
 def main() -> int:
@@ -107,13 +109,13 @@ def main() -> int:
     _do("third_draft", [*export, "--run", out / "advised", "--out", out / "third_draft"])
     again: list[str | Path] = [*late, "side", "--berth-m", "1.2", "--seed", "16", "--advised", out / "third_draft"]
     _record("advised_again", "advised_again_tokens", hours / 4, again, args.workers, out)
-    for name in ("advised_meetings", "advised_again"):
-        _import(name, f"{name}_looks", args.workers, out, ["--looks", "1", *ADVICE_OPTION])
-    longer = [f"data.parts.{5 + i}.path={out / name}" for i, name in enumerate(("advised_again_tokens", "advised_meetings_looks", "advised_again_looks"))]
-    _train("longer", args.workers, out, size, [*data, *more[:2], *advice[:2], *longer, f"start={out / 'advised'}"])
-    _do("export", [*export, "--run", out / "longer", "--out", out / "model"])
+    for seed, name in enumerate(("advised_meetings", "advised_again"), 1):
+        _import(name, f"{name}_looks", args.workers, out, ["--looks", str(seed), *ADVICE_OPTION])
+    looks = [f"data.parts.{5 + i}.path={out / name}" for i, name in enumerate(("advised_again_tokens", "advised_meetings_looks", "advised_again_looks"))]
+    _train("four_frames", args.workers, out, size, [*data, *more[:2], *advice[:2], *looks, f"start={out / 'advised'}"])
+    _do("export", [*export, "--run", out / "four_frames", "--out", out / "model"])
     print(f"the model is in {out / 'model'}, {(time.monotonic() - started) / 3600:.2f} h after the command. Drive it:")
-    print(f'make drive ARGS="turns/000-left --driver vavam --model {out / "model"}"')
+    print(f'make demo ARGS="--model {out / "model"}"')
     if args.evaluate is not None:
         suites = ["--suite", ",".join(args.evaluate) or "all"]
         _do("evaluate", [WORLD, "evaluate", "--driver", "vavam_direct", "--model", out / "model", *PLANNER, *suites, "--out", out / "evaluation"])
@@ -154,7 +156,9 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
         changes += [f"data.whole_from_step={steps // 2}", "options.quantize_from=20"] if stage == "tokenizer" else []
         changes += [f"data{part}.held_out_share=0.3" for part in [f".parts.{i}" for i in range(PARTS[stage])] or [""]]
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
-    _do(stage, [*_processes(workers), *arguments, *(x for c in changes for x in ("--set", c))])
+    batch = yaml.safe_load((RUNS / f"{stage}.yaml").read_text())["loop"]["batch_size"]
+    processes = max(n for n in range(1, workers + 1) if batch % n == 0)  # each takes an equal part of a batch
+    _do(stage, [*_processes(processes), *arguments, *(x for c in changes for x in ("--set", c))])
 
 
 def _do(name: str, command: list[str | Path]) -> None:

@@ -57,6 +57,7 @@ def test_medoid_is_the_middle_one_and_never_between_two_modes():
 def test_ties_go_to_the_lowest_index():
     assert choose(fan(0.1, -0.1), "medoid").index == 0
     assert choose(np.concatenate([fan(0.2), fan(0.0), fan(0.0), fan(0.0)]), "medoid").index == 1
+    assert choose(fan(*[0.0] * 8), "cautious").index == 0
 
 
 def test_first():

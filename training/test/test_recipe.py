@@ -56,6 +56,12 @@ def test_two_stages_by_their_recipes(tmp_path: Path, token_set: Path, capsys: py
     assert isinstance(whole.model, VaVAM)
     assert all((a == b).all() for a, b in zip(whole.model.video.parameters(), video.model.parameters(), strict=True))  # frozen
     assert read_recipe(tmp_path / "action" / "config.yaml") == read_recipe(action)
+    layers = whole.model.spec.video.layers
+    deeper = ["--set", f"model.video.layers={layers + 1}", "--set", f"start={tmp_path / 'action'}", "--set", f"out={tmp_path / 'deeper'}"]
+    assert main(["train", str(action), *deeper]) == 2
+    assert f"layers: got {layers + 1}, the weights to start with have {layers} and the video model is frozen" in capsys.readouterr().err
+    assert main(["train", str(action), *deeper, "--set", "options.train_video=true", "--set", "options.detach_video=false"]) == 0
+    assert f"layers: {layers} in " in capsys.readouterr().out
     finetune = written(tmp_path / "finetune.yaml", recipe(token_set, tmp_path / "tuned", "finetune", start=str(tmp_path / "action")))
     assert main(["train", str(finetune), "--set", "loop.max_minutes=1e-9"]) == 75
     with pytest.raises(ArtifactError, match="neither a run, nor a checkpoint"):

@@ -103,7 +103,7 @@ _PLANNER = (
     Row(name="plan_rate_hz", default=2.0, low=0.0, high=60.0, unit="Hz", description="Plans per second, by image stamp; 0: from every token frame."),
     Row(name="num_samples", default=_plan.samples, low=1, high=256, description="Trajectories drawn per plan (K), in one batch."),
     Row(name="num_steps", default=0, low=0, high=1000, description="Euler steps per trajectory; 0: the model's own number."),
-    Row(name="seed", default=_plan.seed, low=0, high=2**31 - 1, description="Noise is drawn from (seed, image stamp)."),
+    Row(name="seed", default=_plan.seed, low=0, high=2**31 - 1, description="Noise is drawn from (seed, image stamp); of the seed alone with `noise: held`."),
     Row(name="selection", default=_plan.selection, choices=get_args(Rule), description="How one of the K trajectories is chosen."),
     Row(name="noise", default=_plan.noise, choices=("fresh", "held"),
         description="What plans are drawn from: another draw for each frame, or the same for all, so that plans change by what is seen alone."),

@@ -30,7 +30,7 @@ def open_stage(recipe: Recipe) -> Opened:
     start = _weights(recipe)
     spec = _spec(recipe, start) if not recipe.model and start is not None else model_spec(recipe.model)
     if start is not None:
-        start = replace(start, model=for_layers(for_frames(start.model, spec.video.frames), spec.video.layers))
+        start = replace(start, model=_deeper(recipe, for_frames(start.model, spec.video.frames), spec.video.layers))
     labelled = recipe.stage == "action"
     windows = WindowSpec.of(spec, labelled=labelled, command_rule=recipe.command_rule, max_sideways_m=recipe.max_sideways_m)
     train, held_out = open_mixture(DataConfig.from_dict(recipe.data), windows, recipe.loop.seed)
@@ -47,6 +47,16 @@ def open_stage(recipe: Recipe) -> Opened:
             raise ConfigError("finetune: got no `start`, expected weights to begin with: a run, a checkpoint, an artifact or an upstream file")
         stage = VideoStage(spec, video, recipe.loop.seed, name=recipe.stage, initial=_video(start), tokenizer=tokenizer)
     return Opened(stage=stage, samples=train, held_out=held_out)
+
+
+def _deeper(recipe: Recipe, model: VaVAM | VideoModel, layers: int) -> VaVAM | VideoModel:
+    """With as many layers as asked for. Raises ConfigError where new ones would write nothing for ever."""
+    had = (model.spec.video if isinstance(model, VaVAM) else model.spec).layers
+    if layers > had and recipe.stage == "action" and not recipe.options.get("train_video", False):
+        raise ConfigError(f"layers: got {layers}, the weights to start with have {had} and the video model is frozen; expected train_video: true, or {had}")
+    if layers > had:
+        print(f"layers: {had} in {recipe.start}, {layers} now; the new ones write nothing at first")
+    return for_layers(model, layers)
 
 
 def _weights(recipe: Recipe) -> OpenedWeights | None:

@@ -79,8 +79,8 @@ def _cost(xy: F64, rule: str, previous: Plan | None, pose: EgoPose, dt_s: float)
         return "first", np.arange(len(xy), dtype=np.float64)
     if rule == "cautious":
         steps = np.diff(xy, axis=1, prepend=np.zeros((len(xy), 1, 2)))
-        rank = np.argsort(np.argsort(np.round(np.linalg.norm(steps, axis=-1).sum(axis=1), 9), kind="stable"))  # candidates
-        return "cautious", np.abs(rank - (math.ceil(len(xy) / 4) - 1)).astype(np.float64)
+        length = np.round(np.linalg.norm(steps, axis=-1).sum(axis=1), 9)  # candidates
+        return "cautious", np.abs(length - np.sort(length)[math.ceil(len(xy) / 4) - 1])
     medoid = np.linalg.norm(xy[:, None] - xy[None], axis=-1).mean(axis=-1).sum(axis=1)  # candidates
     medoid = np.round(medoid, 9)  # a tie is a tie whatever the order of summation
     if rule == "medoid":

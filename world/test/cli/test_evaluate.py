@@ -5,14 +5,15 @@ from __future__ import annotations
 import json
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from vavam_world.cli import suites as suites_command
-from vavam_world.cli.demo import BUNDLED
+from vavam_world.cli.demo import BUNDLED, PLANNER
 from vavam_world.cli.main import main
 from vavam_world.report.evaluate import limited
-from vavam_world.report.run import RunJob, live_system, lost_run, read_run, write_run
+from vavam_world.report.run import DirectModel, RunJob, live_system, lost_run, read_run, write_run
 from vavam_world.scenarios.suites import suite
 
 WORDS = ["evaluate", "--suite", "lane_keeping,stationary", "--limit", "1", "--workers", "0", "--media", "none"]
@@ -67,8 +68,9 @@ def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
     card = tmp_path / "model.yaml"
     card.write_text("model_id: a")
     scenario = suite("curves").scenarios[0]
-    live = live_system("vavam", tmp_path, planner=("samples=3", "plan_rate_hz=10", "selection=cautious"))
-    assert live is not None
+    settings = live_system("vavam", BUNDLED, planner=("samples=5", "samples=3", "plan_rate_hz=10", "selection=cautious"))
+    assert settings is not None
+    live = replace(settings, model=tmp_path)
     assert live.arguments == {"num_samples": "3", "plan_rate_hz": "10", "tokenize_rate_hz": "10", "selection": "cautious"}
     job = RunJob(scenario=scenario, suite="curves", split="test", kind="route", suite_sha256="0", driver="vavam", folder=tmp_path, live=live)
     write_run(job.path, lost_run(job, "why"))
@@ -76,6 +78,21 @@ def test_a_run_is_tied_to_its_model(tmp_path: Path) -> None:
     assert job.made_with["arguments"] == "num_samples:=3 plan_rate_hz:=10 selection:=cautious tokenize_rate_hz:=10"
     card.write_text("model_id: b")
     assert read_run(job.path).made_with != job.made_with
+
+
+def test_settings_count_as_they_are_set_and_the_demo_adds_to_its_own(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    scenario = suite("curves").scenarios[0]
+
+    def made_with(*planner: str) -> object:
+        job = RunJob(scenario=scenario, suite="curves", split="test", kind="route", suite_sha256="0", driver="vavam_direct", folder=tmp_path)
+        return replace(job, direct=DirectModel(model=BUNDLED, planner=planner)).made_with
+
+    assert made_with("samples=4", "samples=8") == made_with("samples=8") != made_with("samples=8", "samples=4")
+    demo = live_system("vavam", BUNDLED, planner=(*PLANNER, "selection=medoid"))
+    assert demo is not None
+    assert demo.arguments == {"num_samples": "8", "plan_rate_hz": "10", "tokenize_rate_hz": "10", "selection": "medoid"}
+    assert main(["demo", "--driver", "expert", "--planner", "samples=4", "--out", str(tmp_path)]) == 2
+    assert "--planner samples=4: got driver expert, expected model" in capsys.readouterr().err
 
 
 def test_a_model_without_its_nodes_is_evaluated_and_shown_other_pictures(practice_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,7 +144,9 @@ def test_asked_to_end_it_ends_as_by_ctrl_c(monkeypatch: pytest.MonkeyPatch, caps
         (["--driver", "vavam_direct"], "error: driver vavam_direct: got no model"),
         (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "seed=1"], "error: planner: got seed=1 for driver vavam, expected some of samples, sel"),
         (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "selection=best"], "error: planner: got selection=best, expected one of medoid"),
-        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "plan_rate_hz=often"], "error: planner: got plan_rate_hz=often for driver vavam"),
+        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "plan_rate_hz=often"], "error: planner: got plan_rate_hz=often, expected one of"),
+        (["--driver", "vavam", "--model", str(BUNDLED), "--planner", "samples=300"], "error: planner: got samples=300 for driver vavam, expected samples of"),
+        (["--driver", "expert", "--planner", "samples=4"], "error: --planner samples=4: got drivers expert, expected one of vavam"),
     ],
 )
 def test_an_error_is_one_line_and_status_2(words: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

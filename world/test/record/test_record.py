@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import math
 from dataclasses import replace
@@ -231,6 +232,12 @@ def test_intruders_are_of_the_kinds_asked_for(tmp_path: Path) -> None:
         RecordConfig(out=tmp_path, drives=1, intruder_kinds=())
 
 
+def test_the_drives_of_a_seed_are_those_of_before() -> None:
+    """Recordings that were begun go on with them."""
+    found = [drive_scenario(3, i, seconds=20.0, perturb=True).to_dict() for i in range(30)]
+    assert hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:16] == "78725f4408b93022"
+
+
 def test_so_many_pedestrians_as_asked_for_where_there_are_crosswalks(tmp_path: Path) -> None:
     found = [drive_scenario(3, i, seconds=20.0, pedestrians=(8, 12)) for i in range(60)]
     crossed = {s.traffic.pedestrians for s in found if s.map.kind in ("town", "t_junction")}
@@ -238,6 +245,8 @@ def test_so_many_pedestrians_as_asked_for_where_there_are_crosswalks(tmp_path: P
     assert {s.traffic.pedestrians for s in found if s.map.kind in ("straight", "curves")} == {0}
     assert RecordConfig(out=tmp_path, drives=1, pedestrians=(8, 12)).content["pedestrians"] == [8, 12]
     assert "pedestrians" not in RecordConfig(out=tmp_path, drives=1).content
+    with pytest.raises(ConfigError, match="got pedestrians without roads that have crosswalks"):
+        RecordConfig(out=tmp_path, drives=1, pedestrians=(8, 12), exclude=("town", "t_junction", "crossroads"))
     for wrong in ((3, 2), (-1, 2), (0, 51)):
         with pytest.raises(ConfigError, match=r"got pedestrians .*, expected two numbers from 0 to 50"):
             RecordConfig(out=tmp_path, drives=1, pedestrians=wrong)

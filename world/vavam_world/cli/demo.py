@@ -14,9 +14,11 @@ from pathlib import Path
 
 import vavam_ros.core
 from vavam_ros.core.artifact import random_artifact, read_card
+from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.spec import SMALL
 from vavam_world.cli.checks import out_folder
 from vavam_world.contracts import WORLD_CAMERA
+from vavam_world.drivers.model_driver import as_set
 from vavam_world.live.run import LiveSystem
 from vavam_world.report.page import Evaluation, outcome, write_page
 from vavam_world.report.run import LIVE_SETTINGS, MODEL_DRIVER, RunJob, close_studio, do_run, live_system
@@ -41,9 +43,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--planner",
         nargs="+",
-        default=PLANNER,
+        action="extend",
+        default=[],
         metavar="NAME=VALUE",
-        help=f"settings of the planner of --driver model, of {', '.join(LIVE_SETTINGS)} (default: {' '.join(PLANNER)})",
+        help=f"other settings of the planner of --driver model, of {', '.join(LIVE_SETTINGS)}; without: {' '.join(PLANNER)}",
     )
     parser.add_argument("--out", type=Path, default=Path("out/demo"), help="folder to write (default %(default)s)")
     parser.add_argument("--verbose", action="store_true", help="show everything the nodes say")
@@ -51,8 +54,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the vehicle came to the end of its route. Raises VavamError."""
+    if args.planner and args.driver != "model":
+        raise ConfigError(f"--planner {' '.join(args.planner)}: got driver {args.driver}, expected model, whose planner it sets")
     out = out_folder(args.out)
-    system = _trained(args.model, args.planner) if args.driver == "model" else _untrained(out / "model", args.driver)
+    system = _trained(args.model, (*PLANNER, *args.planner)) if args.driver == "model" else _untrained(out / "model", args.driver)
     name = ROUTE[args.driver]
     among = suite(name.split("/")[0], "test")
     scenario = next(s for s in among.scenarios if s.name.startswith(name))
@@ -77,7 +82,12 @@ def run(args: argparse.Namespace) -> int:
     close_studio()
     print(f"{scenario.name}: {outcome(done)} after {done.score.duration_s:.1f} s, {done.score.completion:.0%} of the route")
     evaluation = Evaluation(
-        settings={"nodes": "live, in lock-step at the wall clock's pace", "model": system.beside_name or str(args.model), "driver": args.driver},
+        settings={
+            "nodes": "live, in lock-step at the wall clock's pace",
+            "model": system.beside_name or str(args.model),
+            "driver": args.driver,
+            **({"planner": " ".join(as_set((*PLANNER, *args.planner)))} if args.driver == "model" else {}),
+        },
         suites={f"{among.name}/{among.split}": job.suite_sha256},
         drivers=(args.driver,),
         runs=[(out, done)],

@@ -106,6 +106,12 @@ def planner_config(settings: Sequence[str]) -> PlannerConfig:
     return PlannerConfig(selection=cast(Rule, selection), noise=cast(Any, noise), context=cast(Any, context), **numbers)
 
 
+def as_set(planner: Sequence[str]) -> tuple[str, ...]:
+    """Settings as they count, in order of their names: of a name that is given more than once the last one."""
+    last = {text.partition("=")[0]: text for text in planner}
+    return tuple(last[name] for name in sorted(last))
+
+
 def checked_settings(planner: Sequence[str], frame_dt_s: float) -> tuple[PlannerConfig, int]:
     """The planner's configuration and the ticks from plan to plan, of texts as those two below take them. Raises ConfigError."""
     rates = [text for text in planner if text.partition("=")[0] == RATE_SETTING]

@@ -27,7 +27,7 @@ from vavam_world.drivers.advised import Advised
 from vavam_world.drivers.evasion import BERTH_M
 from vavam_world.drivers.handed_over import HandedOver
 from vavam_world.drivers.loop import COMMAND_RULE, drive
-from vavam_world.drivers.model_driver import checked_settings
+from vavam_world.drivers.model_driver import as_set, checked_settings
 from vavam_world.record import bag
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.evaluate import versions
@@ -81,6 +81,8 @@ class RecordConfig:
         check_drives(self.seed, self.seconds, self.exclude, intruders=self.intruders, intruder_kinds=self.intruder_kinds, pedestrians=self.pedestrians)
         if self.at_bends and ("curves" in self.exclude or self.intruders == 0.0):
             raise ConfigError("recording: got at_bends without intruders on curved roads, expected both, or neither")
+        if self.pedestrians != PEDESTRIANS and not {"town", "t_junction", "crossroads"} - set(self.exclude):
+            raise ConfigError("recording: got pedestrians without roads that have crosswalks, expected one of town, t_junction, crossroads not to be excluded")
         if self.sight_m is not None and not 0.0 < self.sight_m[0] <= self.sight_m[1] < math.inf:
             raise ConfigError(f"recording: got sight_m {self.sight_m}, expected two distances above 0, the shorter one first")
         if not 0.0 < self.berth_m < math.inf:
@@ -109,7 +111,7 @@ class RecordConfig:
         content |= {"berth_m": self.berth_m} if self.berth_m != BERTH_M else {}
         content |= {"lead_in": read_card(self.lead_in).model_id} if self.lead_in is not None else {}
         content |= {"advised": read_card(self.advised).model_id} if self.advised is not None else {}
-        content |= {"planner": sorted(self.planner)} if self.planner else {}
+        content |= {"planner": list(as_set(self.planner))} if self.planner else {}
         return content | ({"command_rule": self.command_rule} if self.command_rule != COMMAND_RULE else {})
 
 

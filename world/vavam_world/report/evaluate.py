@@ -17,6 +17,7 @@ from tqdm import tqdm
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import Backend, Scenario
 from vavam_world.drivers import DIRECT, make
+from vavam_world.drivers.model_driver import as_set
 from vavam_world.drivers.shown import Shown
 from vavam_world.render.panda import open_pipe
 from vavam_world.report.page import Evaluation, write_page
@@ -80,6 +81,9 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
 
     Raises ConfigError on an unknown driver or a suite that is not the frozen one, WorldError where pictures are needed and nothing can be drawn."""
     check_drivers(drivers, config.model)
+    if config.planner and not set(drivers) & set(MODEL_DRIVERS):
+        named = ", ".join(drivers)
+        raise ConfigError(f"--planner {' '.join(config.planner)}: got drivers {named}, expected one of {' or '.join(MODEL_DRIVERS)}, whose planner it sets")
     if config.pictures != "as_taken" and MODEL_DRIVER in drivers:
         raise ConfigError(f"--pictures {config.pictures}: got driver {MODEL_DRIVER}, expected drivers of this process: live nodes see what the world draws")
     if config.media != "none" or DIRECT in drivers or any(d not in MODEL_DRIVERS and make(d).needs_image for d in drivers):
@@ -137,7 +141,8 @@ def _runs(jobs: Sequence[RunJob], config: EvaluateConfig) -> list[Run]:
     there = [(job, run) for job in jobs if (run := _on_disk(job)) is not None]
     done = {job.path: run for job, run in there if run.suite_sha256 == job.suite_sha256 and run.made_with == job.made_with}
     if len(done) < len(there):
-        print(f"{len(there) - len(done)} runs in {config.out} are of another suite, model, latency or backend: driven again", file=sys.stderr)
+        differs = "are of another suite, model, latency, backend, planner, context or pictures: driven again"
+        print(f"{len(there) - len(done)} runs in {config.out} {differs}", file=sys.stderr)
     todo = [job for job in jobs if job.path not in done]
     if done:
         print(f"{len(done)} of {len(jobs)} runs are in {config.out} already: skipped")
@@ -207,7 +212,7 @@ def _tables(
             "backend": config.backend,
             **({"pictures": config.pictures} if config.pictures != "as_taken" else {}),
             **({"context": f"{config.frames} frames at most"} if config.frames else {}),
-            **({"planner": " ".join(config.planner)} if config.planner else {}),
+            **({"planner": " ".join(as_set(config.planner))} if config.planner else {}),
             **versions(),
         },
         suites=hashes,

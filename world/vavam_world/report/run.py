@@ -12,11 +12,12 @@ from typing import Any, Literal, TypeAlias
 
 import cv2
 
+from vavam_ros.core.artifact import read_card
 from vavam_ros.core.contracts import ConfigError, InputError
 from vavam_world.contracts import TICK_S, U8, WORLD_CAMERA, Backend, CameraSpec, Driver, HasCommandRule, LookSpec, RoadMap, Scenario, Trace, WorldState
 from vavam_world.drivers import DIRECT, make
 from vavam_world.drivers.loop import COMMAND_RULE, OnTick, drive
-from vavam_world.drivers.model_driver import RATE_SETTING, planner_config
+from vavam_world.drivers.model_driver import as_set, checked_settings
 from vavam_world.drivers.shown import Shown, image_filter
 from vavam_world.live.run import LiveSystem, drive_live
 from vavam_world.render.renderer import Renderer
@@ -37,6 +38,7 @@ LIVE_SETTINGS = {
     "noise": ("noise",),
     "plan_rate_hz": ("plan_rate_hz", "tokenize_rate_hz"),
 }
+MOST_SAMPLES = 256  # that num_samples may be
 DO_NOTHING = "constant_velocity"  # whose impact speed is NeuroNCAP's v_r
 FORMAT = 1  # of the run files
 SHOWN = (0.3, 0.65, 1.0)  # shares of a run at which the camera is shown
@@ -91,7 +93,7 @@ class RunJob:
             found |= {"arguments": " ".join(f"{name}:={value}" for name, value in sorted(self.live.arguments.items()))} if self.live.arguments else {}
         if self.direct is not None:
             found |= {"model_card_sha256": _card_sha256(self.direct.model)} | ({"frames": str(self.direct.frames)} if self.direct.frames else {})
-            found |= {"planner": " ".join(sorted(self.direct.planner))} if self.direct.planner else {}
+            found |= {"planner": " ".join(as_set(self.direct.planner))} if self.direct.planner else {}
         return found | ({"pictures": self.pictures} if self.pictures != "as_taken" else {})
 
 
@@ -286,17 +288,15 @@ def made_direct(direct: DirectModel) -> Driver:
 
 
 def live_system(driver: str, model: Path | None, latency_ticks: int = 0, planner: Sequence[str] = ()) -> LiveSystem | None:
-    """The live nodes of a driver; None for one that drives in this process. Raises ConfigError on a planner's setting that is no launch argument."""
+    """The live nodes of a driver; None for one that drives in this process. Raises ConfigError on a setting of the planner that cannot be."""
     if driver != MODEL_DRIVER or model is None:
         return None
     arguments = {"world_latency_s": str(latency_ticks * TICK_S)} if latency_ticks else {}
-    for text in planner:
+    for text in as_set(planner):
         name, _, value = text.partition("=")
         if name not in LIVE_SETTINGS:
             raise ConfigError(f"planner: got {text} for driver {driver}, expected some of {', '.join(LIVE_SETTINGS)}; the others are of {DIRECT} alone")
-        if name != RATE_SETTING:
-            planner_config([text])
-        elif not value.replace(".", "", 1).isdigit():
-            raise ConfigError(f"planner: got {text} for driver {driver}, expected a number of 0 or more")
         arguments |= dict.fromkeys(LIVE_SETTINGS[name], value)
+    if planner and checked_settings(planner, read_card(model).spec.frame_dt_s)[0].samples > MOST_SAMPLES:
+        raise ConfigError(f"planner: got {' '.join(as_set(planner))} for driver {driver}, expected samples of at most {MOST_SAMPLES}, the nodes' limit")
     return LiveSystem(model=model.resolve(), arguments=arguments)
