@@ -33,9 +33,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import yaml
-
 from vavam_training.loop.precision import fastest_precision
+from vavam_training.recipe import read_recipe
 
 ROOT = Path(__file__).resolve().parents[1]
 RUNS = ROOT / "training" / "runs" / "world"
@@ -156,7 +155,7 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
         changes += [f"data.whole_from_step={steps // 2}", "options.quantize_from=20"] if stage == "tokenizer" else []
         changes += [f"data{part}.held_out_share=0.3" for part in [f".parts.{i}" for i in range(PARTS[stage])] or [""]]
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
-    batch = yaml.safe_load((RUNS / f"{stage}.yaml").read_text())["loop"]["batch_size"]
+    batch = read_recipe(RUNS / f"{stage}.yaml").loop.batch_size
     processes = max(n for n in range(1, workers + 1) if batch % n == 0)  # each takes an equal part of a batch
     _do(stage, [*_processes(processes), *arguments, *(x for c in changes for x in ("--set", c))])
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from itertools import pairwise
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scripts import loaded_script
 
 from vavam_training.recipe import model_spec, read_recipe
 from vavam_training.stages.costs import video_forward_flops
@@ -20,13 +19,7 @@ SCRIPT = Path(__file__).resolve().parents[1] / "compare_world.py"
 
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("compare_world", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded_script(SCRIPT)
 
 
 def commands(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, **answers: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from scripts import loaded_script
 
 from vavam_training.mixing.config import DataConfig
 from vavam_training.recipe import read_recipe
@@ -20,13 +20,7 @@ EXPORTS = {"draft": "action", "second_draft": "corrected", "third_draft": "advis
 
 @pytest.fixture
 def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_small", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
+    return loaded_script(SCRIPT)
 
 
 def steps(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, list[str]]:

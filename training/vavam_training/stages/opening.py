@@ -51,8 +51,10 @@ def open_stage(recipe: Recipe) -> Opened:
 
 def _deeper(recipe: Recipe, model: VaVAM | VideoModel, layers: int) -> VaVAM | VideoModel:
     """With as many layers as asked for. Raises ConfigError where new ones would write nothing for ever."""
+    from vavam_training.recipe import parsed
+
     had = (model.spec.video if isinstance(model, VaVAM) else model.spec).layers
-    if layers > had and recipe.stage == "action" and not recipe.options.get("train_video", False):
+    if layers > had and recipe.stage == "action" and not parsed(ActionOptions, recipe.options).train_video:
         raise ConfigError(f"layers: got {layers}, the weights to start with have {had} and the video model is frozen; expected train_video: true, or {had}")
     if layers > had:
         print(f"layers: {had} in {recipe.start}, {layers} now; the new ones write nothing at first")

@@ -13,8 +13,10 @@ from vavam_world.cli import suites as suites_command
 from vavam_world.cli.demo import BUNDLED, PLANNER
 from vavam_world.cli.main import main
 from vavam_world.report.evaluate import limited
-from vavam_world.report.run import DirectModel, RunJob, live_system, lost_run, read_run, write_run
+from vavam_world.report.run import MOST_SAMPLES, DirectModel, RunJob, live_system, lost_run, read_run, write_run
 from vavam_world.scenarios.suites import suite
+
+from vavam_ros.nodes.parameter_table import rows_of
 
 WORDS = ["evaluate", "--suite", "lane_keeping,stationary", "--limit", "1", "--workers", "0", "--media", "none"]
 
@@ -88,6 +90,7 @@ def test_settings_count_as_they_are_set_and_the_demo_adds_to_its_own(tmp_path: P
         return replace(job, direct=DirectModel(model=BUNDLED, planner=planner)).made_with
 
     assert made_with("samples=4", "samples=8") == made_with("samples=8") != made_with("samples=8", "samples=4")
+    assert {row.high for row in rows_of(["planner"]) if row.name == "num_samples"} == {MOST_SAMPLES}
     demo = live_system("vavam", BUNDLED, planner=(*PLANNER, "selection=medoid"))
     assert demo is not None
     assert demo.arguments == {"num_samples": "8", "plan_rate_hz": "10", "tokenize_rate_hz": "10", "selection": "medoid"}

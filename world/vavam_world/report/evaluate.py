@@ -88,11 +88,13 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
         raise ConfigError(f"--pictures {config.pictures}: got driver {MODEL_DRIVER}, expected drivers of this process: live nodes see what the world draws")
     if config.media != "none" or DIRECT in drivers or any(d not in MODEL_DRIVERS and make(d).needs_image for d in drivers):
         open_pipe(config.backend)
-    if DIRECT in drivers and (direct := direct_model(DIRECT, config.model, config.frames, config.planner)):
-        made_direct(direct)  # what it cannot be made of is said now, not once a run
+    if DIRECT in drivers and (model := direct_model(DIRECT, config.model, config.frames, config.planner)):
+        made_direct(model)  # what it cannot be made of is said now, not once a run
     hashes = {f"{s.name}/{s.split}": check_frozen(s) for s in suites}
     for key, value in hashes.items():
         print(f"suite {key}: sha256 {value}")
+    live = {d: live_system(d, config.model, config.latency_ticks, config.planner) for d in drivers}
+    direct = {d: direct_model(d, config.model, config.frames, config.planner) for d in drivers}
     jobs = [
         RunJob(
             scenario=scenario,
@@ -106,8 +108,8 @@ def evaluate(drivers: Sequence[str], suites: Sequence[Suite], config: EvaluateCo
             always_show=i == 0,
             backend=config.backend,
             latency_ticks=config.latency_ticks,
-            live=live_system(driver, config.model, config.latency_ticks, config.planner),
-            direct=direct_model(driver, config.model, config.frames, config.planner),
+            live=live[driver],
+            direct=direct[driver],
             pictures=config.pictures,
         )
         for driver in drivers
