@@ -10,19 +10,21 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_training.contracts import ResumeError, TrainingError
+from vavam_training.contracts import Picture, ResumeError, TrainingError
 from vavam_training.loop import checkpoints
 from vavam_training.loop.config import PlayerConfig
+from vavam_training.loop.page import write_page
 from vavam_training.loop.processes import Processes
 from vavam_training.loop.schedule import ScheduleConfig
 from vavam_training.loop.train import Outcome, train
-from vavam_training.loop.watch import read_metrics
+from vavam_training.loop.watch import Watch, read_metrics
 from vavam_training.stages.action import ActionOptions, ActionStage
 from vavam_training.stages.video import VideoOptions, VideoStage
 
@@ -79,6 +81,22 @@ def test_it_learns_and_writes_what_people_look_at(tmp_path: Path) -> None:
     assert page.count("data:image/png") >= 3
     assert json.loads((outcome.checkpoint / "meta.json").read_text())["spec"] == tiny.SPEC.to_dict()
     assert all(name.startswith("video.") for name in weights(tmp_path))
+
+
+def test_the_page_says_what_its_pictures_show(tmp_path: Path) -> None:
+    identity = {"stage": "tokenizer", "seed": 0, "batch_size": 2, "data": "d"}
+    (tmp_path / "run.json").write_text(json.dumps({"identity": identity, "revision": None, "torch": "2"}))
+    watch = Watch(tmp_path, "tokenizer", 0, 2, peak_flops=0.0)
+    watch.log(1, {"loss": 40.0}, samples=2, tokens=8, seconds=1.0, window_tokens=8, window_flops=0.0)
+    watch.log(2, {"loss": 4.0}, samples=4, tokens=16, seconds=1.0, window_tokens=8, window_flops=0.0)
+    said = "Above: pictures — below: what is left; 10 × smaller."
+    watch.pictures(2, [Picture(name="reconstruction", rgb=np.zeros((4, 4, 3), np.uint8), caption=said), Picture(name="mute", rgb=np.ones((4, 4, 3), np.uint8))])
+    watch.close()
+    page = write_page(tmp_path).read_text(encoding="utf-8")
+    assert said in page
+    assert page.count("after 2 steps</figcaption>") == 2
+    assert "MFU" not in page  # of a stage whose operations are not counted
+    assert "tokens/s" in page
 
 
 def test_a_run_that_goes_on_is_the_run_that_never_stopped(tmp_path: Path) -> None:

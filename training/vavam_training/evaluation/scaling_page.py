@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from matplotlib.ticker import EngFormatter
+
 from vavam_training.evaluation.page import render
 from vavam_training.evaluation.scaling import AXES, Fit
 from vavam_training.figures import BLUE, GREY, INK, SOFT, figure_uri, labelled, new_figure
@@ -14,7 +16,7 @@ def write_scaling_page(path: Path, fits: Sequence[Fit]) -> None:
     """One plot and one line of numbers for each fit."""
     sections = []
     for f in fits:
-        points = [(p.name, f"{getattr(p, f.axis):.3e}", f"{p.loss:.4f}") for p in f.points]
+        points = [(p.name, EngFormatter(places=2, sep=" ")(getattr(p, f.axis)), f"{p.loss:.4f}") for p in f.points]
         sections.append({"axis": f.axis, "plot": plot(f), "line": line(f), "points": points})
     render(path, "scaling.html", title="Scaling laws", sections=sections)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from PIL import Image
+from PIL import Image, PngImagePlugin
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
@@ -18,6 +18,7 @@ from vavam_ros.core.contracts import InputError
 from vavam_training.contracts import Picture
 
 METRICS, PICTURES = "metrics.jsonl", "pictures"
+CAPTION = "Description"  # PNG's own keyword for it
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
@@ -98,11 +99,13 @@ class Watch:
             self._write({"step": step, **{f"held_out/{k}": v for k, v in values.items()}})
 
     def pictures(self, step: int, pictures: Iterable[Picture]) -> None:
-        """Write pictures as PNG and to TensorBoard."""
+        """Write pictures as PNG, which holds the caption, too, and to TensorBoard."""
         if self._folder is None:
             return
         for picture in pictures:
-            Image.fromarray(picture.rgb).save(self._folder / PICTURES / f"{picture.name}_{step:08d}.png")
+            said = PngImagePlugin.PngInfo()
+            said.add_itxt(CAPTION, picture.caption)
+            Image.fromarray(picture.rgb).save(self._folder / PICTURES / f"{picture.name}_{step:08d}.png", pnginfo=said)
             self._board.add_image(picture.name, picture.rgb, step, dataformats="HWC")
 
     def say(self, text: str) -> None:

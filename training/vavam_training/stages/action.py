@@ -181,7 +181,7 @@ class ActionStage:
             samples = module.sample(module.context(batch.tokens[i : i + 1]), noise, batch.command[i, -1:])
             above = seen_from_above(samples.cpu().double().numpy(), batch.positions_m[i, -1].cpu().double().numpy(), int(batch.command[i, -1]))
             rows.append(self._beside_frame(batch.tokens[i, -1], above))
-        return [Picture(name="plans", rgb=np.concatenate(rows, axis=1), caption="green: what was driven, or advised, where that is known; blue: eight samples")]
+        return [Picture(name="plans", rgb=np.concatenate(rows, axis=1), caption="Green: what was driven or advised, where that is known; blue: eight samples.")]
 
     def _beside_frame(self, tokens: Tensor, above: U8) -> U8:
         if self._tokenizer is None:

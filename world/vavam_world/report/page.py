@@ -196,17 +196,21 @@ def _card(folder: Path, run: Run, root: Path) -> dict[str, Any]:
         name = run.media.get(key)
         return _data((folder / name).read_bytes(), "png") if isinstance(name, str) else None
 
+    more = {
+        "video": _video(folder, run, root),
+        "frames": [_data((folder / f).read_bytes(), "jpeg") for f in run.media.get("frames", [])],
+        "above": inlined("above"),
+        "time": inlined("time"),
+        "trace": run.trace,
+    }
     return {
         "bad": run.failure,
         "outcome": outcome(run),
         "scenario": score.scenario,
         "driver": score.driver.replace("_", " "),
         "text": " · ".join(p for p in parts if p),
-        "video": _video(folder, run, root),
-        "frames": [_data((folder / f).read_bytes(), "jpeg") for f in run.media.get("frames", [])],
-        "above": inlined("above"),
-        "time": inlined("time"),
-        "trace": run.trace,
+        "more": any(more.values()),
+        **more,
     }
 
 

@@ -261,7 +261,7 @@ class TokenizerStage:
         true = batch.images[: self.options.pictures]
         made = module.vq.decode(module.vq.encode(true)).float()
         rows = [np.concatenate(list(_rgb(x)), axis=1) for x in (true, made)]
-        return [Picture(name="reconstruction", rgb=np.concatenate(rows), caption="above: pictures; below: after encoding and decoding")]
+        return [Picture(name="reconstruction", rgb=np.concatenate(rows), caption="Above: pictures; below: after encoding and decoding.")]
 
     def weights(self, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The tokenizer's, under their own names."""
