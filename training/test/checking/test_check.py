@@ -73,6 +73,21 @@ def test_numbers_of_a_circle() -> None:
     assert said(circle(), circle("b", radius_m=-20.0)).count(". ") == 0  # only that the rules differ
 
 
+def test_of_advised_drives_what_was_advised_is_looked_at() -> None:
+    drive = circle(n=80)  # goes left; advised: on to the east, of which nothing is known for the last fifth; told to turn right
+    advice = drive.position_m[:, None, :2] + np.stack([2.0 * np.arange(1, 7), np.zeros(6)], axis=-1)
+    advice[64:] = np.nan
+    n = numbers(replace(drive, advice_m=advice, command=np.zeros(80, np.int8)))
+    (d,) = n.drives
+    assert (d.windows, d.advised) == (80 - 35, 64 - 35)  # nothing has to be driven after the newest frame
+    assert n.futures.sum() == (64 - 35) * 6
+    assert n.rules == ("recorded",)
+    assert n.commands(n.rule).tolist() == [45, 0, 0, 0]
+    text = " ".join(f.text for f in findings(MANIFEST, n))
+    assert "29 of 45 windows (64%) have advice" in text
+    assert "Windows that are told to turn: 45 to the right, 0 to the left" in text
+
+
 @pytest.mark.parametrize("lever", [1.4, -1.4, 0.0])
 def test_where_the_poses_lie_on_the_vehicle_shows_in_turns(lever: float) -> None:
     assert numbers(circle(lever_m=lever)).motion.lever_m == pytest.approx(lever, abs=0.02)
@@ -100,7 +115,7 @@ def test_what_is_odd_is_said() -> None:
         "Driving backwards 100%": circle(radius_m=np.inf, mps=-3.0),
         "Standing 100%": circle(radius_m=np.inf, mps=0.0),
         "Only 0.0% of the windows turn": circle(radius_m=np.inf),
-        "135 windows turn left, 0 right": usual,
+        "Windows that turn within 3 s: 135 to the left, 0 to the right": usual,
         "No window of 8 frames": circle(n=20),
         "No window has poses to the end": circle(n=40),
     }

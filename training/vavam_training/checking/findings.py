@@ -15,6 +15,7 @@ STANDING_SHARE = 0.3
 LEVER_M, SCALE, SPEED_ERROR_MPS = 0.7, 0.05, 0.5
 FROZEN_SHARE = 0.01
 LOST_SHARE = 0.2  # of first frames without a window for another reason than the end of the drive
+ADVISED_SHARE = 0.5  # of windows of drives with an adviser
 USED_SHARE = 0.1  # of the codebook
 END = "the drive ends before the window does"
 
@@ -73,17 +74,25 @@ def _balance(n: SetNumbers) -> list[Finding]:
     if not n.total("windows"):
         return []
     out = []
-    right, left, straight, _ = (int(v) for v in n.commands("horizon_3s"))
+    asked = [d for d in n.drives if d.advised is not None]
+    if asked:
+        windows, advised = sum(d.windows for d in asked), sum(d.advised or 0 for d in asked)
+        text = f"Advised drives: {advised} of {windows} windows ({advised / max(windows, 1):.0%}) have advice for their newest frame"
+        out.append(Finding(f"{text}; frames without it teach the video model only.", look=advised < ADVISED_SHARE * windows))
+    right, left, straight, _ = (int(v) for v in n.commands(n.rule))
+    turn = "turn within 3 s" if n.rule == "horizon_3s" else "are told to turn"
     turning = (left + right) / max(left + right + straight, 1)
     if turning < TURNING_SHARE:
-        out.append(Finding(f"Only {turning:.1%} of the windows turn within 3 s: commands other than straight are hardly learned from them."))
+        out.append(Finding(f"Only {turning:.1%} of the windows {turn}: commands other than straight are hardly learned from them."))
     if min(left, right) * SIDES < max(left, right):
         most, least = ("left", "right") if left > right else ("right", "left")
-        out.append(Finding(f"{max(left, right)} windows turn {most}, {min(left, right)} {least}."))
-    reference = n.commands("reference")
-    of_reference = float(reference[Command.LEFT] + reference[Command.RIGHT]) / max(int(reference.sum()), 1)
-    if turning > 0 and of_reference < turning / 2:
-        out.append(Finding(f"By the rule of the reference (six rows ahead) {of_reference:.1%} of the windows turn, by the 3 s rule {turning:.1%}.", look=False))
+        out.append(Finding(f"Windows that {turn}: {max(left, right)} to the {most}, {min(left, right)} to the {least}."))
+    if "reference" in n.rules and turning > 0:
+        reference = n.commands("reference")
+        of_reference = float(reference[Command.LEFT] + reference[Command.RIGHT]) / max(int(reference.sum()), 1)
+        if of_reference < turning / 2:
+            text = f"By the rule of the reference (six rows ahead) {of_reference:.1%} of the windows turn, by the 3 s rule {turning:.1%}."
+            out.append(Finding(text, look=False))
     standing = n.motion.speed.share(-STANDING_MPS - 0.2, STANDING_MPS + 0.2)
     if standing > STANDING_SHARE:
         out.append(Finding(f"Standing {standing:.0%} of the time."))

@@ -16,7 +16,7 @@ from vavam_ros.core.contracts import F64, NS_PER_S
 from vavam_training.checking.motion import MOVING_MPS, Motion, seen_from_above, steps_of
 from vavam_training.checking.tokens import CodeUse
 from vavam_training.contracts import I64, NO_COMMAND, DriveRows
-from vavam_training.windows import RULES, WindowSpec, find_windows, labels
+from vavam_training.windows import RULES, WindowSpec, find_windows, labels, positions
 
 GAP = 1.75  # usual steps between two frames from which on something is missing
 FUTURE_M = 90.0, 25.0  # what is shown of where vehicles go: ahead, to each side
@@ -47,9 +47,10 @@ class DriveNumbers:
     length_m: float
     video_windows: int
     windows: int  # with labels
+    advised: int | None  # of them: those whose newest frame has advice; None: nobody was asked
     left_out: dict[str, int]  # first frames that give no window with labels, by reason
     left_out_video: dict[str, int]
-    commands: dict[str, I64]  # rule → (4,) windows: right, left, straight, unknown
+    commands: dict[str, I64]  # rule → (4,) windows: right, left, straight, unknown; of advised drives the recorded ones alone
     frozen: int  # frames that repeat the one before although the vehicle moves
     path_m: F64 | None  # seen from above, from the start
 
@@ -85,6 +86,16 @@ class SetNumbers:
     def commands(self, rule: str) -> I64:
         """(4,) windows by command: right, left, straight, unknown."""
         return np.asarray(sum((d.commands[rule] for d in self.drives), np.zeros(4, np.int64)), np.int64)
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """By which commands were made: all; of advised drives `recorded` alone, as what was driven is not what was advised."""
+        return tuple(self.drives[0].commands) if self.drives else tuple(RULES)
+
+    @property
+    def rule(self) -> str:
+        """The default one of them."""
+        return "horizon_3s" if "horizon_3s" in self.rules else "recorded"
 
     def gaps(self) -> list[tuple[str, float, float]]:
         """(drive, since its start, length) in seconds, the longest first."""
@@ -125,9 +136,10 @@ def _drive(number: int, rows: DriveRows, found: SetNumbers) -> DriveNumbers:
         frozen = int((same & (np.abs(steps.forward_mps) > MOVING_MPS)).sum())
         length_m = float(np.sum(np.hypot(steps.forward_mps, steps.left_mps) * steps.dt_s))
     newest = labelled.index[:, -1:]
-    if len(newest):
-        positions, _ = labels(rows, newest, replace(found.spec, command_rule="horizon_3s"))
-        _add_futures(found.futures, positions.reshape(-1, 2).astype(np.float64))
+    learned = positions(rows, newest, found.spec)[:, 0]  # (M, H, 2)
+    known = np.isfinite(learned).all(axis=(1, 2))
+    _add_futures(found.futures, learned[known].reshape(-1, 2).astype(np.float64))
+    rules = [rule for rule, how in RULES.items() if how.recorded or rows.advice_m is None]
     return DriveNumbers(
         number=number,
         name=rows.name,
@@ -140,9 +152,10 @@ def _drive(number: int, rows: DriveRows, found: SetNumbers) -> DriveNumbers:
         length_m=length_m,
         video_windows=len(video.index),
         windows=len(newest),
+        advised=None if rows.advice_m is None else int(known.sum()),
         left_out=labelled.left_out,
         left_out_video=video.left_out,
-        commands={rule: _commands(rows, newest, rule, found.spec) for rule in RULES},
+        commands={rule: _commands(rows, newest, rule, found.spec) for rule in rules},
         frozen=frozen,
         path_m=seen_from_above(rows) if rows.has_motion else None,
     )

@@ -16,7 +16,6 @@ from vavam_training.checking.contact import Strip
 from vavam_training.checking.findings import findings
 from vavam_training.checking.numbers import DriveNumbers, SetNumbers
 from vavam_training.dataset import Manifest
-from vavam_training.windows import RULES
 
 ROWS = 100  # of a table
 
@@ -26,10 +25,12 @@ def write_page(path: Path, where: str, manifest: Manifest, n: SetNumbers, strips
     environment = Environment(
         loader=PackageLoader("vavam_training.checking", "."), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
+    advised = any(d.advised is not None for d in n.drives)
     html = environment.get_template("page.html").render(
         where=where,
         manifest=manifest,
         n=n,
+        advised=advised,
         facts=_facts(manifest, n),
         tiles=_tiles(manifest, n),
         findings=findings(manifest, n),
@@ -38,13 +39,13 @@ def write_page(path: Path, where: str, manifest: Manifest, n: SetNumbers, strips
         trajectories=plots.trajectories(n),
         futures=plots.futures(n),
         balance=plots.balance(n),
-        rules=[(rule, n.commands(rule)) for rule in RULES],
+        rules=[(rule, n.commands(rule)) for rule in n.rules],
         histograms=_histograms(n),
         codes=plots.codes(n),
         change=plots.change(n),
-        windows=_windows(n),
+        windows=_windows(n, advised),
         gaps=n.gaps(),
-        drives=[_drive(d) for d in n.drives[:ROWS]],
+        drives=[_drive(d, n.rule) for d in n.drives[:ROWS]],
         skipped=manifest.skipped,
         why_skipped=Counter(s.why for s in manifest.skipped).most_common(12),
         rows=ROWS,
@@ -102,17 +103,17 @@ def _histograms(n: SetNumbers) -> list[tuple[str, str]]:
     return [(uri, caption) for uri, caption in made if uri is not None]
 
 
-def _windows(n: SetNumbers) -> list[dict[str, Any]]:
+def _windows(n: SetNumbers, advised: bool) -> list[dict[str, Any]]:
     s = n.spec
     kinds = (
         (f"Video: {s.frames} frames at {s.frame_dt_s} s", "video_windows", "left_out_video"),
-        (f"With trajectories: and poses for {s.future_s:.1f} s after the newest", "windows", "left_out"),
+        ("Advised: and, perhaps, advice" if advised else f"With trajectories: and poses for {s.future_s:.1f} s after the newest", "windows", "left_out"),
     )
     return [{"kind": kind, "count": n.total(count), "reasons": n.reasons(left).most_common()} for kind, count, left in kinds]
 
 
-def _drive(d: DriveNumbers) -> dict[str, Any]:
-    turns = d.commands["horizon_3s"]
+def _drive(d: DriveNumbers, rule: str) -> dict[str, Any]:
+    turns = d.commands[rule]
     return {
         "d": d,
         "turning": f"{(turns[0] + turns[1]) / turns[:3].sum():.0%}" if turns[:3].sum() else "–",

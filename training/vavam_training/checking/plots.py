@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from vavam_training.checking.motion import Histogram
 from vavam_training.checking.numbers import FUTURE_M, SetNumbers
 from vavam_training.figures import BLUE, GREEN, GREY, INK, ORANGE, SOFT, figure_uri, labelled, new_figure
-from vavam_training.windows import RULES
 
 RIGHT, LEFT, STRAIGHT, UNKNOWN = ORANGE, GREEN, GREY, "#e4e7ea"
 COMMANDS = (("right", RIGHT), ("left", LEFT), ("straight", STRAIGHT), ("not known", UNKNOWN))  # in the order of Command, then unknown
@@ -59,8 +58,8 @@ def balance(n: SetNumbers) -> str | None:
     """Commands by each rule, as shares of the windows."""
     if not n.total("windows"):
         return None
-    figure, axis = new_figure(9.7, 0.8 + 0.55 * len(RULES))
-    for y, rule in enumerate(RULES):
+    figure, axis = new_figure(9.7, 0.8 + 0.55 * len(n.rules))
+    for y, rule in enumerate(n.rules):
         counts = n.commands(rule)
         start = 0.0
         for (name, colour), count in zip(COMMANDS, counts, strict=True):
@@ -69,7 +68,7 @@ def balance(n: SetNumbers) -> str | None:
             if share > 0.06:
                 axis.text(start + share / 2, y, f"{share:.0%}", ha="center", va="center", fontsize=9, color=INK if colour in (STRAIGHT, UNKNOWN) else "white")
             start += share
-    axis.set_yticks(range(len(RULES)), list(RULES))
+    axis.set_yticks(range(len(n.rules)), list(n.rules))
     axis.invert_yaxis()
     axis.set_xlim(0.0, 1.0)
     axis.set_xticks([])

@@ -42,25 +42,34 @@ RULES: dict[str, Rule] = {
 
 
 def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:
-    """index (M, T) of `window_starts` → positions (M, T, H, 2) float32 and commands (M, T) int64. Positions of a frame are NaN where the vehicle was moved
-    meanwhile (`WindowSpec.max_sideways_m`).
+    """index (M, T) of `window_starts` → `positions` (M, T, H, 2) float32 and commands (M, T) int64.
 
-    Of drives with advice the positions are the adviser's, NaN where it gave none; what was driven is not learned.
+    Raises InputError as `positions`; where the rule is `recorded` and a window has a frame without a command; and where commands of drives with advice are
+    to be read off what was driven."""
+    if rows.advice_m is not None and not RULES[spec.command_rule].recorded:
+        raise InputError(f"drive {rows.name!r}: got command rule {spec.command_rule}, expected recorded: what was driven is not what was advised")
+    inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
+    return positions(rows, index, spec), _commands(rows, index, inverse, rows.position_m[index], RULES[spec.command_rule])
 
-    Raises InputError where the rule is `recorded` and a window has a frame without a command, and where advice does not reach the waypoints, or commands
-    are to be read off what was driven."""
+
+def positions(rows: DriveRows, index: I64, spec: WindowSpec) -> F32:
+    """index (M, T) → (M, T, H, 2) waypoints in the ego frame of each frame; NaN where the vehicle was moved meanwhile (`WindowSpec.max_sideways_m`).
+
+    Of drives with advice they are the adviser's, NaN where it gave none; what was driven is not learned.
+
+    Raises InputError where advice does not reach the waypoints."""
     stamps = rows.stamp_ns[index]  # (M, T)
     steps_ns = np.round(np.arange(1, spec.horizon + 1) * spec.waypoint_dt_s * NS_PER_S).astype(np.int64)
     inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
     here = rows.position_m[index]
     if rows.advice_m is not None:
-        return _in_ego(inverse, here, _advised(rows, index, spec)).astype(np.float32), _commands(rows, index, inverse, here, RULES[spec.command_rule])
-    positions = _in_ego(inverse, here, _positions_at(rows, stamps[..., None] + steps_ns))
+        return _in_ego(inverse, here, _advised(rows, index, spec)).astype(np.float32)
+    found = _in_ego(inverse, here, _positions_at(rows, stamps[..., None] + steps_ns))
     if spec.max_sideways_m is not None:
         moved = np.concatenate([[0], np.cumsum(sideways_m(rows) > spec.max_sideways_m)])  # how often before each row
         end = np.minimum(np.searchsorted(rows.stamp_ns, stamps + steps_ns[-1]), len(rows.stamp_ns) - 1)
-        positions[moved[end] > moved[index]] = np.nan
-    return positions.astype(np.float32), _commands(rows, index, inverse, here, RULES[spec.command_rule])
+        found[moved[end] > moved[index]] = np.nan
+    return found.astype(np.float32)
 
 
 def _advised(rows: DriveRows, index: I64, spec: WindowSpec) -> F64:
@@ -69,8 +78,6 @@ def _advised(rows: DriveRows, index: I64, spec: WindowSpec) -> F64:
     if spec.waypoint_dt_s != ADVICE_DT_S or spec.horizon > rows.advice_m.shape[1]:
         got = f"{spec.horizon} waypoints {spec.waypoint_dt_s:g} s apart"
         raise InputError(f"drive {rows.name!r}: got {got}, but advice is kept at {rows.advice_m.shape[1]} times {ADVICE_DT_S:g} s apart")
-    if not RULES[spec.command_rule].recorded:
-        raise InputError(f"drive {rows.name!r}: got command rule {spec.command_rule}, expected recorded: what was driven is not what was advised")
     xy = rows.advice_m[index][:, :, : spec.horizon]
     height = np.broadcast_to(rows.position_m[index][:, :, None, 2:], (*xy.shape[:3], 1))
     return np.concatenate([xy, height], axis=-1)
