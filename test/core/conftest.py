@@ -1,4 +1,4 @@
-"""No test of the core lets it make a tensor without saying where: what the caller's default device is must not matter. And what stands in for CUDA graphs."""
+"""No test of the core lets it make a tensor without saying where: what the caller's default device is must not matter. And what several test files share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 import vavam_ros.core
+from vavam_ros.core.artifact import LoadedArtifact, load_artifact, random_artifact
+from vavam_ros.core.model.network import VaVAM, init_weights
+
+sys.path.insert(0, str(Path(__file__).parent))  # what tests share: gate_drive.py, pipeline_parts.py, small_model.py
+pytest.register_assert_rewrite("gate_drive", "pipeline_parts", "small_model")
+
+import pipeline_parts  # noqa: E402
+import small_model  # noqa: E402
 
 CORE = str(Path(vavam_ros.core.__file__).parent)
 FACTORIES = {
@@ -70,3 +78,39 @@ def graph_stand_in() -> type[Tape]:
     """In place of `cuda_graph.Recording`."""
     Tape.made = 0
     return Tape
+
+
+@pytest.fixture
+def nothing_without_a_device() -> Iterator[None]:
+    """What is made on the default device is without data."""
+    torch.set_default_device("meta")
+    yield
+    torch.set_default_device(None)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> LoadedArtifact:
+    """A model directory with random weights, loaded: for pipeline_parts.py."""
+    directory: Path = tmp_path_factory.mktemp("pipeline") / "tiny"
+    random_artifact(directory, pipeline_parts.TINY, seed=1)
+    return load_artifact(directory, pipeline_parts.CPU)
+
+
+@pytest.fixture(scope="module")
+def model() -> VaVAM:
+    """With small_model.py's sizes, and weights that let every part matter."""
+    m = VaVAM(small_model.SPEC, device="cpu")
+    init_weights(m, torch.Generator().manual_seed(0), video_std=0.4, action_std=0.4, zero_query=False, readout_std=0.4)
+    return m
+
+
+@pytest.fixture(scope="module")
+def tokens() -> Tensor:
+    """Two clips of five frames for `model`."""
+    return torch.randint(small_model.SPEC.video.vocabulary, (2, 5, 2, 3), generator=torch.Generator().manual_seed(1))
+
+
+@pytest.fixture(scope="module")
+def noise() -> Tensor:
+    """For K samples of `model`."""
+    return torch.randn(small_model.K, small_model.H, 2, generator=torch.Generator().manual_seed(2))

@@ -1,135 +1,16 @@
-"""VaViM and VaVAM on small random models: what sees what, growing contexts, shared samples, devices and dtypes, initial weights."""
+"""VaViM and VaVAM on small random models: growing contexts, shared samples, training, devices and dtypes."""
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
+from small_model import SPEC, H, K, assert_close, command_of
 from torch import Tensor, nn
 
 from vavam_ros.core.contracts import ConfigError, TokenError
 from vavam_ros.core.model.generate import generate_frames
-from vavam_ros.core.model.kv_context import action_mask, appended_mask, joint_mask
-from vavam_ros.core.model.network import VaVAM, VideoModel, action_attention, init_weights, video_attention
-from vavam_ros.core.spec import VAVAM_S, ActionSpec, FlowSpec, ModelSpec, VideoSpec
-from vavam_ros.core.upstream.key_table import native_to_upstream, upstream_to_native
-
-SPEC = ModelSpec(
-    name="tiny",
-    video=VideoSpec(width=48, layers=3, head_size=16, vocabulary=37, frames=5, grid_h=2, grid_w=3, mup_base_width=16),
-    action=ActionSpec(width=20, horizon=4, mup_base_width=10),
-    flow=FlowSpec(steps=6),
-)
-K, H = 8, SPEC.action.horizon
-
-
-@pytest.fixture(scope="module")
-def model() -> VaVAM:
-    m = VaVAM(SPEC, device="cpu")
-    init_weights(m, torch.Generator().manual_seed(0), video_std=0.4, action_std=0.4, zero_query=False, readout_std=0.4)
-    return m
-
-
-@pytest.fixture(scope="module")
-def tokens() -> Tensor:
-    return torch.randint(SPEC.video.vocabulary, (2, 5, 2, 3), generator=torch.Generator().manual_seed(1))
-
-
-@pytest.fixture(scope="module")
-def noise() -> Tensor:
-    return torch.randn(K, H, 2, generator=torch.Generator().manual_seed(2))
-
-
-def command_of(*shape: int) -> Tensor:
-    return torch.randint(SPEC.action.commands, shape, generator=torch.Generator().manual_seed(3))
-
-
-def assert_close(got: Tensor, expected: Tensor, share: float = 1e-5) -> None:
-    """Within a share of the largest magnitude."""
-    assert got.shape == expected.shape
-    assert float((got - expected).abs().max()) <= share * float(expected.abs().max())
-
-
-# ------------------------------------------------------------------------------------------------------------------------- who sees whom
-
-
-def draw(mask: Tensor) -> str:
-    return "\n".join("".join("#" if x else "." for x in row) for row in mask.tolist())
-
-
-def test_training_mask_as_drawn() -> None:
-    """Three frames of two tokens, two waypoints: video rows first, then one group of action rows per frame."""
-    assert draw(joint_mask(action_mask(3, 2, 2, device="cpu"), 2)) == "\n".join(
-        [
-            "#...........",
-            "##..........",
-            "###.........",
-            "####........",
-            "#####.......",
-            "######......",
-            "##....##....",
-            "##....##....",
-            "####....##..",
-            "####....##..",
-            "######....##",
-            "######....##",
-        ]
-    )
-
-
-def test_inference_mask_as_drawn() -> None:
-    """Two frames of two tokens, three waypoints."""
-    assert draw(joint_mask(torch.ones(3, 4, dtype=torch.bool), 3)) == "\n".join(
-        ["#......", "##.....", "###....", "####...", "#######", "#######", "#######"],
-    )
-
-
-def test_appended_mask_as_drawn() -> None:
-    """Three tokens after four: aligned bottom right, which `is_causal` would not be."""
-    assert draw(appended_mask(4, 3, device="cpu")) == "\n".join(["#####..", "######.", "#######"])
-
-
-def dense(q: Tensor, k: Tensor, v: Tensor, scale: float, mask: Tensor) -> Tensor:
-    """Attention in plain matrix products: (A, rows, D) under a boolean mask (rows, columns)."""
-    return (q @ k.mT * scale).masked_fill(~mask, -torch.inf).softmax(-1) @ v
-
-
-@pytest.mark.parametrize("held", [0, 1, 7])
-@pytest.mark.parametrize("appended", [1, 5])
-def test_video_attention_is_the_mask(held: int, appended: int) -> None:
-    g = torch.Generator().manual_seed(4)
-    q, k, v = torch.randn(3, 1, 2, held + appended, 8, generator=g, dtype=torch.float64)
-    mask = appended_mask(held, appended, device="cpu")
-    bias = torch.zeros(mask.shape, dtype=torch.float64).masked_fill(~mask, -torch.inf) if held and appended > 1 else None
-    got = video_attention(q[:, :, held:], k, v, 0.3, bias)
-    torch.testing.assert_close(got[0], dense(q[0, :, held:], k[0], v[0], 0.3, mask).transpose(0, 1).flatten(1))
-
-
-@pytest.mark.parametrize("training", [False, True])
-def test_action_attention_is_the_joint_mask(training: bool) -> None:
-    """Groups folded into the query rows give what one softmax over [video; all actions] under the mask gives."""
-    frames, s, groups, heads, size = 3, 4, 3, 2, 8
-    g = torch.Generator().manual_seed(5)
-    q, k, v = torch.randn(3, 1, groups, heads, H, size, generator=g, dtype=torch.float64)
-    context_k, context_v = torch.randn(2, 1, heads, frames * s, size, generator=g, dtype=torch.float64)
-    sees = action_mask(frames, s, H, device="cpu") if training else None
-    got = action_attention(q, k, v, context_k, context_v, 0.4, sees)
-    mask = joint_mask(torch.ones(groups * H, frames * s, dtype=torch.bool) if sees is None else sees, H)[frames * s :]
-    rows, own_k, own_v = (x[0].transpose(0, 1).flatten(1, 2) for x in (q, k, v))  # (A, G·H, D)
-    want = dense(rows, torch.cat([context_k[0], own_k], 1), torch.cat([context_v[0], own_v], 1), 0.4, mask)
-    torch.testing.assert_close(got[0].flatten(0, 1), want.transpose(0, 1).flatten(1))
-
-
-@torch.inference_mode()
-def test_a_token_changes_no_logits_before_it(model: VaVAM, tokens: Tensor) -> None:
-    changed = tokens.clone()
-    changed[:, 2, 1, 1] = (changed[:, 2, 1, 1] + 1) % SPEC.video.vocabulary
-    position = 2 * 6 + 4
-    before, after = model.video(tokens), model.video(changed)
-    assert_close(after[:, :position], before[:, :position], 1e-6)
-    assert float((after[:, position] - before[:, position]).abs().min()) > 0
-
+from vavam_ros.core.model.network import VaVAM, init_weights
+from vavam_ros.core.spec import FlowSpec, ModelSpec
 
 # ------------------------------------------------------------------------------------------------------------------------ growing contexts
 
@@ -327,7 +208,7 @@ def test_detaching_the_video_changes_no_expert_gradient(model: VaVAM, tokens: Te
         assert_close(grad, grads[False][name])
 
 
-# ---------------------------------------------------------------------------------------------------------------- refusals, devices, names
+# ----------------------------------------------------------------------------------------------------------------------- refusals, devices
 
 
 def test_wrong_inputs_are_refused_with_the_fix(model: VaVAM, tokens: Tensor, noise: Tensor) -> None:
@@ -363,74 +244,6 @@ def test_nothing_is_made_on_the_default_device(model: VaVAM, tokens: Tensor, noi
     finally:
         torch.set_default_device(None)
     assert {str(r.device) for r in results} == {"cpu"}
-
-
-def test_key_table_covers_every_weight_both_ways() -> None:
-    names = list(VaVAM(SPEC, device="meta").state_dict())
-    upstream = [native_to_upstream(name) for name in names]
-    assert None not in upstream
-    assert len(set(upstream)) == len(names)
-    assert [upstream_to_native(str(name)) for name in upstream] == names
-    assert upstream_to_native("gpt.lm_head.weight") == upstream_to_native("joint_model.gpt.transformer.wie.weight") == "video.token_embedding.weight"
-    for foreign in (
-        "attn_mask",
-        "gpt.transformer.h.0.attn.bias",
-        "transformer.wie.weight",
-        "gpt.gpt.transformer.wie.weight",
-        "gpt.transformer.h.#.mlp.c_fc.weight",
-    ):
-        assert upstream_to_native(foreign) is None, foreign
-    assert native_to_upstream("video.unheard_of.weight") is None
-
-
-def test_released_sizes_have_the_published_parameter_counts() -> None:
-    """Video and expert of S, as counted in the reference."""
-    model = VaVAM(VAVAM_S, device="meta")
-    assert sum(p.numel() for p in model.video.parameters()) == 182_901_504
-    assert sum(p.numel() for p in model.action.parameters()) == 21_346_752
-
-
-# -------------------------------------------------------------------------------------------------------------------------- initial weights
-
-
-def test_initial_weights_have_the_reference_spreads() -> None:
-    spec = ModelSpec(
-        name="wide", video=VideoSpec(width=256, layers=2, head_size=64, vocabulary=300, grid_h=9, grid_w=16, mup_base_width=64), action=ActionSpec()
-    )
-    model = VaVAM(spec, device="cpu")
-    init_weights(model, torch.Generator().manual_seed(0), video_std=0.02, action_std=0.01)
-    state = model.state_dict()
-    depth = 1 / math.sqrt(2 * 2)
-    expected = {
-        "video.token_embedding.weight": 0.02,
-        "video.blocks.1.attention.out.weight": 0.02 / math.sqrt(4),
-        "video.blocks.1.mlp.up.weight": 0.02 / math.sqrt(4),
-        "video.blocks.1.mlp.down.weight": 0.02 / math.sqrt(4),
-        "action.encoder.action_in.weight": 0.01,
-        "action.encoder.mix.weight": 0.01 / math.sqrt(3),
-        "action.blocks.0.mlp.up.weight": 0.01 / math.sqrt(3),
-        "action.blocks.0.mlp.down.weight": 0.01 / math.sqrt(3) * depth,
-        "action.blocks.0.attention.out.weight": 0.01 / math.sqrt(4) * depth,
-    }
-    for name, std in expected.items():
-        assert float(state[name].std()) == pytest.approx(std, rel=0.08), name
-    qkv = state["video.blocks.0.attention.qkv.weight"]
-    assert not qkv[:256].any()
-    assert float(qkv[256:].std()) == pytest.approx(0.01, rel=0.05)
-    assert not state["action.readout.weight"].any()
-
-
-def test_initial_weights_repeat_and_can_be_non_degenerate(tokens: Tensor, noise: Tensor) -> None:
-    models = [VaVAM(SPEC, device="cpu") for _ in range(2)]
-    for m in models:
-        init_weights(m, torch.Generator().manual_seed(4), zero_query=False, readout_std=1.0)
-    assert all(torch.equal(a, b) for a, b in zip(models[0].state_dict().values(), models[1].state_dict().values(), strict=True))
-    with torch.inference_mode():
-        moved = models[0].sample(models[0].context(tokens[:1]), noise, command_of(K)) - SPEC.flow.action_scale_m * noise
-        assert float(moved.abs().mean()) > 1.0
-        video = VideoModel(SPEC.video, device="cpu")
-        init_weights(video, torch.Generator().manual_seed(4))
-        assert float(video(tokens).std()) > 0
 
 
 @pytest.mark.gpu

@@ -1,9 +1,7 @@
-"""From pictures and poses to plans: which frames make a context, that the way there changes no plan, and that nothing leaks over a reset."""
+"""From pictures and poses to plans: what a plan says and depends on, that the way there changes no plan, and that nothing leaks over a reset."""
 
 from __future__ import annotations
 
-import gc
-from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
@@ -11,80 +9,16 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from pipeline_parts import CPU, START_NS, TINY, encoder, frames, picture, planner, plans, pose, scheduler, windows
 
 from vavam_ros.core.artifact import LoadedArtifact, load_artifact, random_artifact
 from vavam_ros.core.camera import CANONICAL_CAMERAS, ViewTransform
-from vavam_ros.core.contracts import NS_PER_S, CameraImage, Command, ConfigError, EgoPose, Plan, TokenError, TokenFrame, Waiting, WaitReason, Window
-from vavam_ros.core.geometry import planar_T
+from vavam_ros.core.contracts import NS_PER_S, Command, ConfigError, TokenError, Waiting, WaitReason, Window
 from vavam_ros.core.history.token_ring import RingConfig
-from vavam_ros.core.model import Context, VaVAM
-from vavam_ros.core.model.fast import FastContext, FastVaVAM
-from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig, PlanScheduler
+from vavam_ros.core.pipeline import FrameEncoder, Planner, PlannerConfig
 from vavam_ros.core.planning.validation import Limits
-from vavam_ros.core.spec import ActionSpec, ModelSpec, VideoSpec
 
-CPU = torch.device("cpu")
-TINY = ModelSpec(
-    name="tiny",
-    video=VideoSpec(width=32, layers=2, head_size=16, vocabulary=65, frames=4, grid_h=2, grid_w=4, mup_base_width=16),
-    action=ActionSpec(width=8, horizon=6, mup_base_width=4),
-)
-START_NS = 100 * NS_PER_S
-
-
-@pytest.fixture(autouse=True)
-def nothing_without_a_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    yield
-    torch.set_default_device(None)
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> LoadedArtifact:
-    directory: Path = tmp_path_factory.mktemp("pipeline") / "tiny"
-    random_artifact(directory, TINY, seed=1)
-    return load_artifact(directory, CPU)
-
-
-def pose(t_s: float, speed_mps: float = 8.0) -> EgoPose:
-    return EgoPose(
-        stamp_ns=START_NS + round(t_s * NS_PER_S),
-        odom_frame_id="odom",
-        T_odom_ego=planar_T(speed_mps * t_s, 0.0, 0.0),
-        linear_mps=np.array([speed_mps, 0.0, 0.0]),
-        angular_radps=np.zeros(3),
-    )
-
-
-def picture(t_s: float) -> CameraImage:
-    rng = np.random.default_rng(round(t_s * 1000))
-    return CameraImage(stamp_ns=START_NS + round(t_s * NS_PER_S), frame_id="camera", rgb=rng.integers(0, 256, (288, 512, 3), dtype=np.uint8))
-
-
-def encoder(tiny: LoadedArtifact) -> FrameEncoder:
-    view = ViewTransform(CANONICAL_CAMERAS["world_front"], (32, 64), "resize", None)
-    return FrameEncoder(tiny.tokenizer, view, device=CPU, dtype=torch.float32)
-
-
-def planner(tiny: LoadedArtifact, **config: object) -> Planner:
-    return Planner(tiny.model, model_id=tiny.card.model_id, command_ids=tiny.card.command_ids, config=PlannerConfig(**config), device=CPU)  # type: ignore[arg-type]
-
-
-def scheduler(tiny: LoadedArtifact, plan_rate_hz: float = 2.0, ring: RingConfig | None = None) -> PlanScheduler:
-    card = tiny.card
-    return PlanScheduler.for_model(
-        card.spec, tokenizer_id=card.tokenizer_id, codebook_size=card.tokenizer.codebook_size, plan_rate_hz=plan_rate_hz, ring=ring
-    )
-
-
-def frames(tiny: LoadedArtifact, seconds: float, rate_hz: float = 10.0) -> list[TokenFrame]:
-    enc = encoder(tiny)
-    return [enc.step(picture(i / rate_hz), pose(i / rate_hz)) for i in range(round(seconds * rate_hz) + 1)]
-
-
-def windows(tiny: LoadedArtifact, token_frames: list[TokenFrame], plan_rate_hz: float = 2.0) -> list[Window]:
-    s = scheduler(tiny, plan_rate_hz)
-    return [w for w in map(s.push, token_frames) if isinstance(w, Window)]
+pytestmark = pytest.mark.usefixtures("nothing_without_a_device")
 
 
 def test_a_drive_is_planned_at_the_plan_rate_from_a_growing_context(tiny: LoadedArtifact) -> None:
@@ -115,11 +49,6 @@ def test_a_plan_says_where_it_comes_from(tiny: LoadedArtifact) -> None:
     assert plan.pose is window.newest.pose
     assert plan.stage_ms == ()
     np.testing.assert_array_equal(plan.selected_xy_ego_m, plan.xy_ego_m[plan.selection.index])
-
-
-def plans(tiny: LoadedArtifact, found: list[Window], **config: object) -> list[Plan]:
-    p = planner(tiny, **config)
-    return [p.step(w, Command.STRAIGHT) for w in found]
 
 
 def test_the_same_drive_gives_the_same_plans_bit_for_bit(tiny: LoadedArtifact) -> None:
@@ -160,77 +89,6 @@ def test_commands_reach_the_network_under_its_own_numbers(tiny: LoadedArtifact) 
     plan = other.step(window, Command.LEFT)
     assert plan.command is Command.LEFT
     assert plan.xy_ego_m.tobytes() == right.tobytes() != left.tobytes()
-
-
-def test_growing_a_context_gives_the_plan_of_computing_it_whole(tiny: LoadedArtifact) -> None:
-    found = windows(tiny, frames(tiny, 1.5))
-    for grown, window in zip(plans(tiny, found), found, strict=True):
-        whole = planner(tiny).step(window, Command.STRAIGHT)
-        np.testing.assert_allclose(grown.xy_ego_m, whole.xy_ego_m, atol=1e-5 * np.abs(whole.xy_ego_m).max())
-
-
-def watched(monkeypatch: pytest.MonkeyPatch, model: type[VaVAM] | type[FastVaVAM] = FastVaVAM) -> list[str]:
-    """What the planner has computed: "context 3" or "extend 1", with the number of frames."""
-    made: list[str] = []
-    for name in ("context", "extend"):
-        original = getattr(model, name)
-        monkeypatch.setattr(model, name, lambda *a, _f=original, _n=name: (made.append(f"{_n} {a[-1].shape[1]}"), _f(*a))[1])  # type: ignore[func-returns-value]
-    return made
-
-
-@pytest.mark.parametrize("inference", ["fast", "plain"])
-def test_contexts_are_extended_while_they_grow_and_made_anew_when_the_window_slides(
-    tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch, inference: str
-) -> None:
-    made = watched(monkeypatch, FastVaVAM if inference == "fast" else VaVAM)
-    plans(tiny, windows(tiny, frames(tiny, 3.0)), inference=inference)
-    assert made == ["context 1", "extend 1", "extend 1", "extend 1", "context 4", "context 4", "context 4"]
-
-
-def test_each_phase_of_a_faster_plan_rate_keeps_a_context_of_its_own(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = watched(monkeypatch)
-    found = windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0)
-    plans(tiny, found, max_contexts=2)
-    assert len(found) == 6
-    assert [x for x in made if x.startswith("context")] == ["context 1"] * 2
-
-
-@pytest.mark.parametrize("inference", ["fast", "plain"])
-def test_a_full_context_is_gone_before_the_next_is_made(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch, inference: str) -> None:
-    """Two of them at once would be the peak of the memory that planning needs."""
-    found = windows(tiny, frames(tiny, 3.0))
-    gc.collect()
-    model, kind = (FastVaVAM, FastContext) if inference == "fast" else (VaVAM, Context)
-    before = {id(x) for x in gc.get_objects() if type(x) is kind}
-    counts: list[int] = []
-    original = model.context
-
-    def making(self: object, tokens: torch.Tensor) -> object:
-        counts.append(sum(type(x) is kind and id(x) not in before for x in gc.get_objects()))
-        return original(self, tokens)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(model, "context", making)
-    plans(tiny, found[3:], inference=inference)  # all of them full
-    assert counts == [0, 0, 0, 0]
-
-
-def test_no_more_contexts_are_kept_than_asked_for(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two phases take turns: with room for one context each displaces the other's, and both are made anew every time."""
-    made = watched(monkeypatch)
-    plans(tiny, windows(tiny, frames(tiny, 1.4), plan_rate_hz=4.0), max_contexts=1)
-    assert made == [f"context {n}" for n in (1, 1, 2, 2, 3, 3)]
-
-
-def test_frames_of_another_epoch_do_not_continue_a_context(tiny: LoadedArtifact) -> None:
-    """The same stamps with other tokens, as after a bag loop, without a drivable plan in between that would show the change of epoch."""
-    first, *_, longer = windows(tiny, frames(tiny, 0.5))
-    other = tuple(replace(f, epoch=1, tokens=(f.tokens + 1) % 64) for f in longer.frames)
-    tight = Limits(max_speed_mps=1e-6)  # nothing is drivable
-    p = planner(tiny, limits=tight)
-    assert p.step(first, Command.STRAIGHT).violations
-    got = p.step(replace(longer, frames=other), Command.STRAIGHT)
-    alone = planner(tiny, limits=tight).step(replace(longer, frames=other), Command.STRAIGHT)
-    assert got.xy_ego_m.tobytes() == alone.xy_ego_m.tobytes()
 
 
 def test_only_a_drivable_plan_is_continued(tiny: LoadedArtifact) -> None:
@@ -281,14 +139,6 @@ def test_a_network_in_half_precision_plans_the_same_way(tiny: LoadedArtifact, tm
         assert 0 < worst <= share * largest
         xy = torch.from_numpy(plan.xy_ego_m)
         assert not torch.equal(xy.to(dtype).float(), xy)
-
-
-def test_planning_again_from_the_same_window_reuses_the_context(tiny: LoadedArtifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    window = windows(tiny, frames(tiny, 2.0))[-1]
-    p = planner(tiny)
-    p.step(window, Command.STRAIGHT)
-    monkeypatch.setattr(FastVaVAM, "context", lambda *_: pytest.fail("computed again"))
-    assert p.step(window, Command.LEFT).command is Command.LEFT
 
 
 def test_a_new_epoch_shares_nothing_with_the_old_one(tiny: LoadedArtifact) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import cv2
@@ -11,6 +12,15 @@ from vavam_ros.bags import BagWriter
 from vavam_ros.core.artifact import random_artifact
 from vavam_ros.replay import messages
 from vavam_ros.replay.road_clip import RoadClip, RoadClipConfig
+
+sys.path.insert(0, str(Path(__file__).parent))  # what tests share: system_parts.py
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    """A card of a model that was trained on real drives."""
+    (tmp_path / "model.yaml").write_text("domain: real\ntrained: true\n")
+    return str(tmp_path)
 
 
 @pytest.fixture(scope="session")

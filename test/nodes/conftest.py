@@ -33,6 +33,9 @@ from vavam_ros.core.spec import ActionSpec, FlowSpec, ModelSpec, VideoSpec
 from vavam_ros.core.tokenizer import TokenizerSpec
 from vavam_ros.nodes import convert
 
+sys.path.insert(0, str(Path(__file__).parent))  # what tests share: watchdog_rig.py
+pytest.register_assert_rewrite("watchdog_rig")
+
 TINY = ModelSpec(
     name="tiny",
     video=VideoSpec(width=32, layers=2, head_size=16, vocabulary=65, frames=4, grid_h=3, grid_w=4, mup_base_width=16),
