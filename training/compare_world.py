@@ -7,7 +7,7 @@
 
 What each asks, what it expects and why, is fixed in docs/decisions/0014. Every step leaves what it made in OUT and is skipped, or goes on where it was, when
 the command is started again. `--jobs` runs are made at a time, with an equal share of the cores each; what they print is in OUT/logs. The tables are
-OUT/<question>.json and OUT/<question>.md.
+OUT/<question>.json and OUT/<question>.md, the plots OUT/<question>.png.
 
 Two environments are needed, .venv (world) and .venv-training, and the token sets of train_small.py: `--tokens NAME=DIR` for each.
 """
@@ -34,6 +34,7 @@ import numpy as np
 from scipy import stats
 from tqdm import tqdm
 
+from vavam_training.evaluation.comparison_plots import by_share, by_size
 from vavam_training.loop.precision import fastest_precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -269,7 +270,22 @@ def pretrained(bench: Bench) -> None:
         *(f"| {r['share']:g} | {m} | {r[m]['pretrained']:.2f} | {r[m]['new']:.2f} | {_said(r[m]['difference'])} |"
           for r in rows for m in ("medoid_ade_m", "side_1s_m", "ahead_1s_m", "completion", "score", "failed")),
     ]  # fmt: skip
+    by_share(_shown(cells)).savefig(bench.out / "pretrained.png", facecolor="white")
     bench.write("pretrained", {"rows": rows, "runs": {f"{way}-{share:g}-{seed}": v for (share, seed, way), v in cells.items()}}, table)
+
+
+def _shown(cells: dict[tuple[float, int, str], dict[str, Any]]) -> dict[str, dict[str, dict[float, list[float]]]]:
+    """measure → way → share → of each seed."""
+
+    def mean(loop: str, measure: str) -> Callable[[dict[str, Any]], float]:
+        return lambda cell: float(np.mean(list(cell[loop][measure].values()))) if loop == "closed_loop" else float(cell[loop][measure])
+
+    measures = {
+        "ADE of the medoid [m]": mean("open_loop", "medoid_ade_m"),
+        "completion of the routes": mean("closed_loop", "completion"),
+        "NeuroNCAP score": mean("closed_loop", "score"),
+    }
+    return {name: {way: {share: [of(cells[share, seed, way]) for seed in SEEDS] for share in SHARES} for way in WAYS} for name, of in measures.items()}
 
 
 def size_runs(bench: Bench) -> list[Callable[[], object]]:
@@ -317,6 +333,7 @@ def safety(bench: Bench) -> None:
     table += [f"| {r['size']} | {r['scenarios']} | {r['failed']:.0%} | {_said(r['score'])} | {_said(r['beyond_the_smallest'])} |" for r in rows]
     if min(r["failed"] for r in rows) > 0.5:
         table += ["", "In most runs the drivers failed before they drove: these scores say nothing of size. More steps are needed."]
+    by_size(rows).savefig(bench.out / "safety.png", facecolor="white")
     bench.write("safety", {"rows": rows, "scores": scores}, table)
 
 

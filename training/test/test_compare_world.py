@@ -53,6 +53,7 @@ def test_every_run_is_a_recipe_and_ways_differ_in_what_they_start_from_alone(scr
     assert not b - a
     assert "| 0.0625 | failed | 0.50 | 0.50 | 0.00 (0.00 to 0.00) |" in (tmp_path / "pretrained.md").read_text()
     assert "| 0.0625 | completion | 0.75 | 0.75 | 0.00 (0.00 to 0.00) |" in (tmp_path / "pretrained.md").read_text()
+    assert (tmp_path / "pretrained.png").is_file()
 
 
 def test_a_run_that_fails_lets_those_under_way_end_and_begins_no_other(script: ModuleType, tmp_path: Path) -> None:
@@ -98,6 +99,7 @@ def test_scores_of_drivers_that_failed_are_said_to_mean_nothing(script: ModuleTy
     failed = 0.0
     script.safety(bench)
     assert "say nothing" not in (tmp_path / "safety.md").read_text()
+    assert (tmp_path / "safety.png").is_file()
 
 
 def test_results_of_other_settings_are_not_taken_for_these(script: ModuleType, tmp_path: Path) -> None:
