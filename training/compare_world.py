@@ -31,10 +31,10 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
-from scipy import stats
 from tqdm import tqdm
 
 from vavam_training.evaluation.comparison_plots import by_share, by_size
+from vavam_training.evaluation.comparisons import bootstrap, closed_numbers, open_numbers, said, student
 from vavam_training.loop.precision import fastest_precision
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +49,6 @@ SHARES = (1.0, 0.25, 0.0625)
 SETTINGS = "settings.json"
 HELD_OUT = 0.08  # of the drives of each set
 WAYS = ("pretrained", "new")
-RESAMPLES = 10_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -184,10 +183,10 @@ class Bench:
         sizes = [f"model.video.frames={self.amount.frames}", f"loop.batch_size={self.amount.batch}", f"loop.steps={steps}", "loop.pictures_every=0"]
         sizes += [f"loop.precision={self.precision}"]
         rate = [f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps={min(30, steps // 2)}", f"{schedule}.drop_steps={steps // 3}"]
-        said = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={TOKENIZER}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
+        given = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={TOKENIZER}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
         with self.locks.setdefault(name, Lock()):
             if not (run / "checkpoints" / f"step_{steps:08d}").is_dir():
-                self.do(f"train {name}", [VAVAM_TRAIN, "train", RUNS / recipe, "--out", run, *(x for c in said for x in ("--set", c))])
+                self.do(f"train {name}", [VAVAM_TRAIN, "train", RUNS / recipe, "--out", run, *(x for c in given for x in ("--set", c))])
         return run
 
     def judged(self, run: Path) -> dict[str, Any]:
@@ -246,7 +245,7 @@ def _cell(bench: Bench, share: float, seed: int, way: str) -> dict[str, Any]:
     start = [f"start={_video(bench)}"] if way == "pretrained" else []
     changes = [f"loop.seed={seed}", "options.video_loss=0.0", *start]
     run = bench.train(f"{way}-{share:g}-{seed}", "action.yaml", bench.amount.action_steps, share=share, changes=changes)
-    return {"open_loop": _open(bench.judged(run)["open_loop"]), "closed_loop": _closed(bench, run, "all", bench.amount.limit)}
+    return {"open_loop": open_numbers(bench.judged(run)["open_loop"]), "closed_loop": _closed(bench, run, "all", bench.amount.limit)}
 
 
 def pretrained(bench: Bench) -> None:
@@ -257,17 +256,17 @@ def pretrained(bench: Bench) -> None:
         row: dict[str, Any] = {"share": share}
         for measure in ("medoid_ade_m", "side_1s_m", "ahead_1s_m"):
             both = np.array([[cells[share, seed, way]["open_loop"][measure] for way in WAYS] for seed in SEEDS])
-            row[measure] = {way: float(v) for way, v in zip(WAYS, both.mean(axis=0), strict=True)} | {"difference": _student(both[:, 0] - both[:, 1])}
+            row[measure] = {way: float(v) for way, v in zip(WAYS, both.mean(axis=0), strict=True)} | {"difference": student(both[:, 0] - both[:, 1])}
         for measure in ("completion", "score", "failed"):
             both_by_seed = [[cells[share, seed, way]["closed_loop"][measure] for way in WAYS] for seed in SEEDS]
             names = sorted(both_by_seed[0][0])
             values = np.array([[[of_way[n] for n in names] for of_way in of_seed] for of_seed in both_by_seed])  # (seeds, ways, scenarios)
             means = {way: float(v) for way, v in zip(WAYS, values.mean(axis=(0, 2)), strict=True)}
-            row[measure] = means | {"difference": _bootstrap(values[:, 0] - values[:, 1])}
+            row[measure] = means | {"difference": bootstrap(values[:, 0] - values[:, 1])}
         rows.append(row)
     table = [
         "| share of the drives | measure | pretrained | new | pretrained − new (95 %) |", "|---|---|---|---|---|",
-        *(f"| {r['share']:g} | {m} | {r[m]['pretrained']:.2f} | {r[m]['new']:.2f} | {_said(r[m]['difference'])} |"
+        *(f"| {r['share']:g} | {m} | {r[m]['pretrained']:.2f} | {r[m]['new']:.2f} | {said(r[m]['difference'])} |"
           for r in rows for m in ("medoid_ade_m", "side_1s_m", "ahead_1s_m", "completion", "score", "failed")),
     ]  # fmt: skip
     by_share(_shown(cells)).savefig(bench.out / "pretrained.png", facecolor="white")
@@ -327,10 +326,10 @@ def safety(bench: Bench) -> None:
     for s in SIZES:
         values = np.array([scores[s.name][n] for n in names])
         failed = float(np.mean(list(closed[s.name]["failed"].values())))
-        row = {"size": s.name, "scenarios": len(names), "failed": failed, "score": _bootstrap(values[None])}
-        rows.append(row | {"beyond_the_smallest": _bootstrap((values - first)[None])})
+        row = {"size": s.name, "scenarios": len(names), "failed": failed, "score": bootstrap(values[None])}
+        rows.append(row | {"beyond_the_smallest": bootstrap((values - first)[None])})
     table = ["| size | scenarios | driver failed | NeuroNCAP score (95 %) | beyond the smallest, paired |", "|---|---|---|---|---|"]
-    table += [f"| {r['size']} | {r['scenarios']} | {r['failed']:.0%} | {_said(r['score'])} | {_said(r['beyond_the_smallest'])} |" for r in rows]
+    table += [f"| {r['size']} | {r['scenarios']} | {r['failed']:.0%} | {said(r['score'])} | {said(r['beyond_the_smallest'])} |" for r in rows]
     if min(r["failed"] for r in rows) > 0.5:
         table += ["", "In most runs the drivers failed before they drove: these scores say nothing of size. More steps are needed."]
     by_size(rows).savefig(bench.out / "safety.png", facecolor="white")
@@ -353,48 +352,8 @@ QUESTIONS: dict[str, tuple[Callable[[Bench], list[Callable[[], object]]], Callab
 }
 
 
-# ── what is read off ─────────────────────────────────────────────────────────────────────────────────────────────────────────────────
-
-
-def _open(loop: dict[str, Any]) -> dict[str, float]:
-    """Metres: ADE of the planner's choice, and its root mean square errors after 1 s."""
-    at_1s = {row["axis"]: float(row["planner"]["value"]) for row in loop["by_axis"] if row["time_s"] == 1.0}
-    return {"medoid_ade_m": float(loop["overall"]["medoid_ade_m"]["value"]), "side_1s_m": at_1s["side"], "ahead_1s_m": at_1s["ahead"]}
-
-
 def _closed(bench: Bench, run: Path, suites: str, limit: int) -> dict[str, dict[str, float]]:
-    """Completion of each route and NeuroNCAP score of each safety scenario, and whether the driver failed, by name."""
-    found = bench.driven(run, suites, limit)
-    runs, reference = found["runs"], found["do_nothing_impact_mps"]
-    completion = {r["scenario"]: float(r["completion"] or 0.0) for r in runs if r["scenario"] not in reference}
-    score = {r["scenario"]: _score(r, reference[r["scenario"]]) for r in runs if r["scenario"] in reference}
-    return {"completion": completion, "score": score, "failed": {r["scenario"]: float(r["finished"] == "driver_error") for r in runs}}
-
-
-def _score(run: dict[str, Any], reference_mps: float) -> float:
-    """5 without a collision, else 4 · max(0, 1 − impact / impact of who does nothing) (NeuroNCAP, arXiv 2404.07762); a driver that fails earns nothing."""
-    if run["finished"] == "driver_error":
-        return 0.0
-    return 4.0 * max(0.0, 1.0 - run["contacts"][0]["impact_mps"] / reference_mps) if run["contacts"] else 5.0
-
-
-def _student(differences: np.ndarray) -> list[float]:
-    """Mean over the seeds and its 95 % interval (Student's t)."""
-    mean, error = float(differences.mean()), float(stats.sem(differences))
-    half = error * float(stats.t.ppf(0.975, len(differences) - 1))
-    return [mean, mean - half, mean + half]
-
-
-def _bootstrap(differences: np.ndarray) -> list[float]:
-    """(seeds, scenarios) → mean and 95 % interval; seeds and scenarios are drawn again, both."""
-    rng = np.random.default_rng(0)
-    seeds, scenarios = differences.shape
-    means = [differences[np.ix_(rng.integers(seeds, size=seeds), rng.integers(scenarios, size=scenarios))].mean() for _ in range(RESAMPLES)]
-    return [float(differences.mean()), *(float(q) for q in np.quantile(means, (0.025, 0.975)))]
-
-
-def _said(values: list[float]) -> str:
-    return f"{values[0]:.2f} ({values[1]:.2f} to {values[2]:.2f})"
+    return closed_numbers(bench.driven(run, suites, limit))
 
 
 if __name__ == "__main__":

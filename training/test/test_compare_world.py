@@ -7,7 +7,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import pytest
 from scripts import loaded_script
 
@@ -128,17 +127,3 @@ def test_sizes_are_what_they_are_called(script: ModuleType) -> None:
         whole = blocks + 2 * video.vocabulary * video.width
         assert whole / 1e6 == pytest.approx(float(size.name.removesuffix("M")), rel=0.35)
         assert video_forward_flops(video, 2) > 2.0 * 288 * blocks
-
-
-def test_what_is_read_off(script: ModuleType) -> None:
-    crash = {"finished": "collision", "contacts": [{"impact_mps": 5.0}, {"impact_mps": 9.0}]}
-    assert script._score(crash, 10.0) == pytest.approx(2.0)
-    assert script._score(crash, 4.0) == 0.0
-    assert script._score({"finished": "route", "contacts": []}, 10.0) == 5.0
-    assert script._score({"finished": "driver_error", "contacts": []}, 10.0) == 0.0
-    assert script._student(np.array([1.0, 2.0, 3.0])) == pytest.approx([2.0, 2.0 - 4.302653 / np.sqrt(3), 2.0 + 4.302653 / np.sqrt(3)])
-    values = np.random.default_rng(0).normal(1.0, 1.0, (3, 400))
-    mean, low, high = script._bootstrap(values)
-    assert low < mean < high
-    assert mean == pytest.approx(float(values.mean()))
-    assert script._bootstrap(np.full((3, 4), 2.0)) == [2.0, 2.0, 2.0]
