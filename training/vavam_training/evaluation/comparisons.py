@@ -11,7 +11,7 @@ from scipy import stats
 from vavam_ros.core.contracts import F64
 
 RESAMPLES = 10_000
-LEVEL = 0.95
+QUANTILES = 0.025, 0.975  # of the 95 % interval
 
 
 def open_numbers(loop: Mapping[str, Any]) -> dict[str, float]:
@@ -38,7 +38,7 @@ def run_score(run: Mapping[str, Any], reference_mps: float) -> float:
 def student(differences: F64) -> list[float]:
     """(seeds,) → mean and its 95 % interval (Student's t)."""
     mean, error = float(differences.mean()), float(stats.sem(differences))
-    half = error * float(stats.t.ppf(0.5 + LEVEL / 2, len(differences) - 1))
+    half = error * float(stats.t.ppf(QUANTILES[1], len(differences) - 1))
     return [mean, mean - half, mean + half]
 
 
@@ -47,7 +47,7 @@ def bootstrap(differences: F64) -> list[float]:
     rng = np.random.default_rng(0)
     seeds, scenarios = differences.shape
     means = [differences[np.ix_(rng.integers(seeds, size=seeds), rng.integers(scenarios, size=scenarios))].mean() for _ in range(RESAMPLES)]
-    return [float(differences.mean()), *(float(q) for q in np.quantile(means, (0.5 - LEVEL / 2, 0.5 + LEVEL / 2)))]
+    return [float(differences.mean()), *(float(q) for q in np.quantile(means, QUANTILES))]
 
 
 def said(values: Sequence[float]) -> str:
