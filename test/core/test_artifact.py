@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,12 +28,7 @@ TINY = ModelSpec(
     action=ActionSpec(width=8, horizon=4, mup_base_width=4),
 )
 
-
-@pytest.fixture(autouse=True)
-def nothing_without_a_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    yield
-    torch.set_default_device(None)
+pytestmark = pytest.mark.usefixtures("nothing_without_a_device")
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,12 +15,7 @@ from vavam_ros.core.tokenizer.random_init import init_tokenizer
 
 TINY = replace(VQ16_SMALL, channels=8, encoder_multipliers=(1, 1, 1, 1, 2), decoder_multipliers=(1, 1, 1, 2, 2), latent=16, codebook_size=64, groups=4)
 
-
-@pytest.fixture(autouse=True)
-def nothing_without_a_device() -> Iterator[None]:
-    torch.set_default_device("meta")
-    yield
-    torch.set_default_device(None)
+pytestmark = pytest.mark.usefixtures("nothing_without_a_device")
 
 
 def cpu_generator(seed: int = 0) -> torch.Generator:
