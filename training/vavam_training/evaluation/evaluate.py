@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,24 +15,23 @@ from vavam_ros.core.spec import ModelSpec, VideoSpec
 from vavam_ros.core.tokenizer import VQ16
 from vavam_training.contracts import DataError
 from vavam_training.dataset import Manifest
-from vavam_training.evaluation.closed_loop import ClosedLoop, ClosedLoopConfig, check, drive
+from vavam_training.evaluation.closed_loop import ClosedLoopConfig, check, drive
 from vavam_training.evaluation.frechet import OWN, open_features
-from vavam_training.evaluation.generation import Generated, GenerationConfig, generate
+from vavam_training.evaluation.generation import GenerationConfig, generate
 from vavam_training.evaluation.held_out import HeldOut, HeldOutChoice, OpenedParts, find_held_out, open_parts
 from vavam_training.evaluation.labelled import memory_and_queries
-from vavam_training.evaluation.next_token import LossRow, loss_rows, token_losses
-from vavam_training.evaluation.open_loop import OpenLoopConfig, Predictions, predict
-from vavam_training.evaluation.open_loop_scores import OpenLoopScores, score
+from vavam_training.evaluation.next_token import loss_rows, token_losses
+from vavam_training.evaluation.open_loop import OpenLoopConfig, predict
+from vavam_training.evaluation.open_loop_scores import score
 from vavam_training.evaluation.page import write_json, write_page
+from vavam_training.evaluation.results import LEVEL, Evaluation, OpenLoop
 from vavam_training.evaluation.semantics import RetrievalConfig, Semantics, judge, tokenizer_features, video_features
-from vavam_training.evaluation.statistics import DriveBootstrap, Interval
+from vavam_training.evaluation.statistics import DriveBootstrap
 from vavam_training.mixing.config import DataConfig
 from vavam_training.revision import git_revision
 from vavam_training.tokenizing.load import load_tokenizer_dir
 from vavam_training.weights import OpenedWeights, open_weights
 from vavam_training.windows import WindowSpec
-
-LEVEL = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,55 +61,6 @@ class EvaluateConfig:
     layer: int | None = None
     retrieval: RetrievalConfig = field(default_factory=RetrievalConfig)
     closed_loop: ClosedLoopConfig | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class OpenLoop:
-    """Trajectories."""
-
-    config: OpenLoopConfig
-    steps: int
-    resamples: int
-    predictions: Predictions
-    scores: OpenLoopScores
-    level: float = LEVEL
-
-    @property
-    def k(self) -> int:
-        """Samples of a window."""
-        return self.config.samples
-
-    @property
-    def horizon_s(self) -> float:
-        """Time of the last waypoint."""
-        return self.predictions.horizon * self.predictions.dt_s
-
-    def to_dict(self, every_s: float) -> dict[str, Any]:
-        """Plain types for JSON."""
-        about = {
-            "k": self.k, "seed": self.config.seed, "steps": self.steps, "rate_hz": 1.0 / self.predictions.dt_s, "horizon_s": self.horizon_s,
-            "windows_every_s": every_s, "interval": f"{self.level:.0%} bootstrap over drives, {self.resamples} resamples",
-        }  # fmt: skip
-        return about | self.scores.to_dict()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Evaluation:
-    """Everything that the page shows. None or empty: was not asked for, or the model has it not."""
-
-    name: str
-    facts: Sequence[tuple[str, str]]
-    banners: Sequence[str]
-    windows: int
-    held_out: bool
-    open_loop: OpenLoop | None = None
-    losses: Sequence[LossRow] = ()
-    loss_by_frame: Sequence[Interval] = ()
-    unigram: float = 0.0
-    generated: Generated | None = None
-    semantics: Semantics | None = None
-    class_names: Sequence[str] = ()
-    closed_loop: ClosedLoop | None = None
 
 
 def evaluate(config: EvaluateConfig) -> Evaluation:

@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -15,10 +15,8 @@ from vavam_ros.replay.report import STYLE
 from vavam_training.evaluation import open_loop_plots, other_plots
 from vavam_training.evaluation.open_loop_plots import numbers
 from vavam_training.evaluation.open_loop_scores import NOMINAL, Calibration, Scores
+from vavam_training.evaluation.results import Evaluation, OpenLoop
 from vavam_training.figures import picture_uri
-
-if TYPE_CHECKING:
-    from vavam_training.evaluation.evaluate import Evaluation, OpenLoop
 
 __all__ = ["render", "write_json", "write_page"]
 WIDTH = 232  # pixels of a frame

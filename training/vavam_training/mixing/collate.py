@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from vavam_training.contracts import Batch
+from vavam_training.mixing.parts import Part, Place
 from vavam_training.windows import WindowSpec, find_windows, labels
-
-if TYPE_CHECKING:
-    from vavam_training.mixing.mixture import Part, Place
 
 KEPT_DRIVES = 64
 

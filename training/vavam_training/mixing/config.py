@@ -19,7 +19,8 @@ import yaml
 from vavam_ros.core.contracts import ConfigError
 from vavam_training.contracts import DataError
 from vavam_training.dataset import TokenDataset
-from vavam_training.mixing.mixture import Mixture, Part, split_drives, thinned
+from vavam_training.mixing.mixture import Mixture, split_drives, thinned
+from vavam_training.mixing.parts import Part
 from vavam_training.windows import WindowSpec
 
 

@@ -11,46 +11,17 @@ import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
 
 import numpy as np
 
 from vavam_ros.core.contracts import ConfigError
-from vavam_training.contracts import I64, Batch, DataError, DriveRows
+from vavam_training.contracts import I64, Batch, DataError
 from vavam_training.mixing.collate import Collator
+from vavam_training.mixing.parts import Part, Place
 from vavam_training.windows import WindowSpec, copies, find_windows, strays_m
 
 BLOCK = 10_000  # samples in which ratios hold exactly (to 1/10,000)
 KEPT_ORDERS = 4  # permutations held at a time
-
-
-class TokenSet(Protocol):
-    """What the mixture needs of `vavam_training.dataset.TokenDataset`."""
-
-    drive_names: tuple[str, ...]
-    has_motion: tuple[bool, ...]
-
-    def rows(self, i: int) -> DriveRows:
-        """Drive i."""
-        ...
-
-
-class InMemoryDataset:
-    """Drives that are arrays already: tests, and data made on the way."""
-
-    def __init__(self, drives: Sequence[DriveRows]) -> None:
-        self._drives = tuple(drives)
-        self.drive_names = tuple(d.name for d in self._drives)
-        self.drive_lengths = tuple(len(d.stamp_ns) for d in self._drives)
-        self.has_motion = tuple(d.has_motion for d in self._drives)
-
-    def __len__(self) -> int:
-        """Number of drives."""
-        return len(self._drives)
-
-    def rows(self, i: int) -> DriveRows:
-        """Drive i."""
-        return self._drives[i]
 
 
 def split_drives(names: Sequence[str], share: float, seed: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -70,28 +41,6 @@ def thinned(drives: Sequence[int], names: Sequence[str], share: float, seed: int
 def _place(text: str) -> float:
     """From 0 to 1, below 1."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2.0**64
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Part:
-    """One source of windows. `drives`: numbers of those to use; None: all. `digest` identifies the data (a manifest's). `emphasis_m`: windows come once more
-    in an epoch for each so many metres by which their plans stray from going straight on (`windows.emphasis`); None: each once."""
-
-    name: str
-    dataset: TokenSet
-    ratio: float | None = None
-    drives: Sequence[int] | None = None
-    digest: str = ""
-    emphasis_m: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where a sample lies: part, drive of its data set, row of the oldest frame."""
-
-    part: int
-    drive: int
-    row: int
 
 
 @dataclass(slots=True, eq=False)

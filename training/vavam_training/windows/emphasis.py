@@ -10,7 +10,7 @@ import numpy as np
 from vavam_ros.core.contracts import F64
 from vavam_training.contracts import I64, DriveRows
 from vavam_training.windows.labels import labels
-from vavam_training.windows.windows import WindowSpec
+from vavam_training.windows.spec import WindowSpec
 
 MOST_COPIES = 5
 

@@ -10,35 +10,13 @@ Shape letters: n frames of a drive · M windows · T context frames · H waypoin
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from vavam_ros.core.contracts import F32, F64, NS_PER_S, Command, InputError
 from vavam_training.contracts import ADVICE_DT_S, I64, NO_COMMAND, DriveRows
-
-if TYPE_CHECKING:
-    from vavam_training.windows.windows import WindowSpec
+from vavam_training.windows.spec import RULES, Rule, WindowSpec
 
 LATERAL_M = 2.0  # further to the side than this is a turn
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rule:
-    """Where the command is read off: `horizon_s` ahead in time, or `rows` recorded rows ahead, or not at all (`recorded`)."""
-
-    horizon_s: float = 0.0
-    rows: int = 0
-    recorded: bool = False
-
-
-RULES: dict[str, Rule] = {
-    "horizon_3s": Rule(horizon_s=3.0),
-    # The reference looks six rows ahead, whatever their rate: 3 s in nuScenes (2 Hz), 0.6 s in nuPlan (10 Hz), where nearly all becomes straight on.
-    "reference": Rule(rows=6),
-    "recorded": Rule(recorded=True),
-}
 
 
 def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:

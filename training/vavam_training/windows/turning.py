@@ -10,7 +10,7 @@ from scipy.spatial.transform import Rotation, Slerp
 
 from vavam_ros.core.contracts import F64, NS_PER_S
 from vavam_training.contracts import I64, DriveRows
-from vavam_training.windows.windows import WindowSpec
+from vavam_training.windows.spec import WindowSpec
 
 
 def future_rotations(rows: DriveRows, index: I64, spec: WindowSpec) -> F64:
