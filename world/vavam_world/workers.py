@@ -135,10 +135,16 @@ def _end(worker: _Worker[Any]) -> None:
     worker.pipe.close()
 
 
+def _leave(*_: object) -> None:
+    """An orderly exit, so that a job ends the processes that it has started; a second signal, of a group that is told to end, would break into it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    sys.exit(128 + signal.SIGTERM)
+
+
 def _serve(function: Callable[[Any], Any], pipe: Connection) -> None:
     """A process's life: one job after the other until None comes or the other end is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # so that a job ends the processes that it has started
+    signal.signal(signal.SIGTERM, _leave)
     while True:
         try:
             job = pipe.recv()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -51,7 +51,18 @@ def long_job(folder: Path) -> None:
         (folder / "ended").touch()
 
 
-def test_a_job_that_is_broken_off_can_end_what_it_started(tmp_path: Path) -> None:
+def job_that_is_told_twice(folder: Path) -> None:
+    (folder / "begun").touch()
+    try:
+        time.sleep(60.0)
+    finally:
+        os.kill(os.getpid(), signal.SIGTERM)  # as where a whole process group is told to end
+        time.sleep(0.1)
+        (folder / "ended").touch()
+
+
+@pytest.mark.parametrize("function", [long_job, job_that_is_told_twice])
+def test_a_job_that_is_broken_off_can_end_what_it_started(function: Callable[[Path], None], tmp_path: Path) -> None:
     def jobs() -> Iterator[Path]:
         yield tmp_path
         while not (tmp_path / "begun").exists():
@@ -59,5 +70,5 @@ def test_a_job_that_is_broken_off_can_end_what_it_started(tmp_path: Path) -> Non
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        dict(run_jobs(long_job, jobs(), 2))
+        dict(run_jobs(function, jobs(), 2))
     assert (tmp_path / "ended").exists()
