@@ -241,6 +241,10 @@ def _video(bench: Bench) -> Path:
     return bench.train("video", "pretrain.yaml", bench.amount.pretrain_steps)
 
 
+def _closed(bench: Bench, run: Path, suites: str, limit: int) -> dict[str, dict[str, float]]:
+    return closed_numbers(bench.driven(run, suites, limit))
+
+
 def _cell(bench: Bench, share: float, seed: int, way: str) -> dict[str, Any]:
     start = [f"start={_video(bench)}"] if way == "pretrained" else []
     changes = [f"loop.seed={seed}", "options.video_loss=0.0", *start]
@@ -275,14 +279,10 @@ def pretrained(bench: Bench) -> None:
 
 def _shown(cells: dict[tuple[float, int, str], dict[str, Any]]) -> dict[str, dict[str, dict[float, list[float]]]]:
     """measure → way → share → of each seed."""
-
-    def mean(loop: str, measure: str) -> Callable[[dict[str, Any]], float]:
-        return lambda cell: float(np.mean(list(cell[loop][measure].values()))) if loop == "closed_loop" else float(cell[loop][measure])
-
-    measures = {
-        "ADE of the medoid [m]": mean("open_loop", "medoid_ade_m"),
-        "completion of the routes": mean("closed_loop", "completion"),
-        "NeuroNCAP score": mean("closed_loop", "score"),
+    measures: dict[str, Callable[[dict[str, Any]], float]] = {
+        "ADE of the medoid [m]": lambda cell: cell["open_loop"]["medoid_ade_m"],
+        "completion of the routes": lambda cell: float(np.mean(list(cell["closed_loop"]["completion"].values()))),
+        "NeuroNCAP score": lambda cell: float(np.mean(list(cell["closed_loop"]["score"].values()))),
     }
     return {name: {way: {share: [of(cells[share, seed, way]) for seed in SEEDS] for share in SHARES} for way in WAYS} for name, of in measures.items()}
 
@@ -350,10 +350,6 @@ QUESTIONS: dict[str, tuple[Callable[[Bench], list[Callable[[], object]]], Callab
     "pretrained": (pretrained_runs, pretrained),
     "size": (size_runs, size),  # of `safety`, too
 }
-
-
-def _closed(bench: Bench, run: Path, suites: str, limit: int) -> dict[str, dict[str, float]]:
-    return closed_numbers(bench.driven(run, suites, limit))
 
 
 if __name__ == "__main__":

@@ -132,6 +132,6 @@ def write_atomically(path: Path, data: bytes) -> None:
             os.fsync(file.fileno())
         os.chmod(part, 0o644)
         os.replace(part, path)
-    except BaseException:
+    except BaseException:  # Ctrl-C as well: no part stays behind
         os.unlink(part)
         raise

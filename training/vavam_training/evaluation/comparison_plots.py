@@ -11,19 +11,20 @@ from matplotlib.figure import Figure
 from vavam_training.figures import BLUE, INK, LINE, ORANGE, labelled, new_figure
 
 COLOURS = (BLUE, ORANGE)
+BEST_SCORE = 5.0
 
 
-def by_size(rows: Sequence[Mapping[str, Any]], best: float = 5.0) -> Figure:
+def by_size(rows: Sequence[Mapping[str, Any]]) -> Figure:
     """Rows with `size`, `score` and `beyond_the_smallest`, each (mean, low, high): scores, and paired differences from the first row."""
     figure, (left, right) = new_figure(8.6, 3.2, columns=2)
     x = np.arange(len(rows))
-    for axis, name, label in ((left, "score", f"NeuroNCAP score, 0 to {best:g}"), (right, "beyond_the_smallest", "beyond the smallest, paired")):
+    for axis, name, label in ((left, "score", f"NeuroNCAP score, 0 to {BEST_SCORE:g}"), (right, "beyond_the_smallest", "beyond the smallest, paired")):
         mean, low, high = np.array([r[name] for r in rows], float).T
         axis.errorbar(x, mean, yerr=(mean - low, high - mean), fmt="o", color=BLUE, capsize=3)
         labelled(axis, "parameters of the video model", label)
         axis.set_xticks(x, [str(r["size"]) for r in rows])
         axis.set_xlim(-0.5, len(rows) - 0.5)
-    left.set_ylim(0.0, best)
+    left.set_ylim(0.0, BEST_SCORE)
     right.axhline(0.0, color=INK, lw=0.8)
     return figure
 

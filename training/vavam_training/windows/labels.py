@@ -26,8 +26,8 @@ def labels(rows: DriveRows, index: I64, spec: WindowSpec) -> tuple[F32, I64]:
     to be read off what was driven."""
     if rows.advice_m is not None and not RULES[spec.command_rule].recorded:
         raise InputError(f"drive {rows.name!r}: got command rule {spec.command_rule}, expected recorded: what was driven is not what was advised")
-    inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
-    return positions(rows, index, spec), _commands(rows, index, inverse, rows.position_m[index], RULES[spec.command_rule])
+    inverse = _into_ego(rows, index)
+    return _waypoints(rows, index, spec, inverse), _commands(rows, index, inverse, rows.position_m[index], RULES[spec.command_rule])
 
 
 def positions(rows: DriveRows, index: I64, spec: WindowSpec) -> F32:
@@ -36,9 +36,17 @@ def positions(rows: DriveRows, index: I64, spec: WindowSpec) -> F32:
     Of drives with advice they are the adviser's, NaN where it gave none; what was driven is not learned.
 
     Raises InputError where advice does not reach the waypoints."""
+    return _waypoints(rows, index, spec, _into_ego(rows, index))
+
+
+def _into_ego(rows: DriveRows, index: I64) -> F64:
+    """(M, T, 3, 3) world → ego."""
+    return rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)
+
+
+def _waypoints(rows: DriveRows, index: I64, spec: WindowSpec, inverse: F64) -> F32:
     stamps = rows.stamp_ns[index]  # (M, T)
     steps_ns = np.round(np.arange(1, spec.horizon + 1) * spec.waypoint_dt_s * NS_PER_S).astype(np.int64)
-    inverse = rotation_matrices(rows.rotation_wxyz[index]).swapaxes(-1, -2)  # (M, T, 3, 3): world → ego
     here = rows.position_m[index]
     if rows.advice_m is not None:
         return _in_ego(inverse, here, _advised(rows, index, spec)).astype(np.float32)
