@@ -121,6 +121,14 @@ class Side:
 
         self.node.create_subscription(TOPICS[kind].type, self.name(kind), callback, qos or QoSProfile(depth=1000, durability=TOPICS[kind].qos.durability))
 
+    def is_known(self, seconds: float = 90.0) -> bool:
+        """The world is ready to tick and has found every subscription made so far: nothing volatile is lost from here on.
+
+        The world learns of subscriptions in the order in which they were made, and sends what is latched last of all before its first tick: once a
+        latched topic's newest subscription hears, all is there."""
+        self.listen("waypoints", key="found")
+        return self.until(lambda: self.heard["found"], seconds)
+
     def publish(self, kind: str, message: Any) -> None:
         """To one of the bridge's inputs."""
         if kind not in self._publishers:
@@ -148,8 +156,11 @@ class Side:
         for _ in range(ticks):
             before = len(self.heard["odometry"])
             self.command(CarlaControl.STEP_ONCE)
-            assert self.until(lambda: len(self.heard["odometry"]) > before), "a step was asked for and did not come"  # noqa: B023
+            assert self.until(lambda: len(self.heard["odometry"]) > before), self._lost_step()  # noqa: B023
         assert self.until(lambda: self.stamp("clock") == self.stamp("vehicle_status") == self.stamp("odometry"))
+
+    def _lost_step(self) -> str:
+        return f"a step was asked for and did not come; heard so far: { {k: len(v) for k, v in self.heard.items()} }"
 
     def stamp(self, kind: str) -> int:
         """Of the newest message, nanoseconds."""
@@ -242,10 +253,7 @@ def side(module_side: Any, module_world: Any) -> Any:
     """A paused world whose first two steps have been heard from the beginning."""
     side = module_side()
     process = module_world(CONTRACT_SCENARIO, start_paused=True, run_on=True, real_time_factor=0.0, compressed=True)
-    heard = [t.kind for t in TOPICS.values() if t.direction == "out"]
-    ready = side.until(lambda: all(side.node.count_publishers(side.name(k)) for k in heard), 40.0)
-    assert ready, f"not all topics are there:\n{process.text}"
-    time.sleep(0.5)  # the world's side of the discovery: volatile topics lose what is sent before it
+    assert side.is_known(), f"the world does not begin:\n{process.text}"
     side.step(2)
     assert side.until(lambda: side.heard["image"])
     yield side
