@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", type=Path, help="YAML file; those that come with the workspace are in training/runs")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", dest="changes", help="change a value of the recipe, as loop.steps=10")
     parser.add_argument("--out", help="folder of the run (default: the recipe's)")
+    parser.add_argument("--stopped", type=Path, metavar="FILE", help="written when the run is told to stop; torchrun makes a 1 of the status 75")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,6 +39,9 @@ def run(args: argparse.Namespace) -> int:
             if processes.first:
                 what = "done" if outcome.finished else f"stopped after step {outcome.step}; the same command goes on"
                 print(f"{folder}: {what}. Weights: {outcome.checkpoint / 'weights.safetensors'}; page: {folder / 'index.html'}")
+                if args.stopped is not None and not outcome.finished:
+                    args.stopped.write_text(f"{folder}: step {outcome.step}\n", encoding="utf-8")
+            processes.wait()  # torchrun ends them all with the first that ends with 75: not before all is written
             return 0 if outcome.finished else GOES_ON
 
     # Under torchrun the reason of a process that fails is kept for all to read.
