@@ -83,16 +83,23 @@ def test_a_run_to_json_and_page(trained: Path, model_dir: Path, tmp_path: Path, 
 def test_a_model_directory_and_its_closed_loop(trained: Path, model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     world = write_world(tmp_path / "world")
     words = ["--data", str(trained / "set"), "--drives", "d1", "--every-s", "5", "--samples", "1", "--windows", "0", "--resamples", "10"]
-    closed = ["--closed-loop", "town", "--world", str(world)]
+    closed = ["--closed-loop", "town", "--world", str(world), "--planner", "plan_rate_hz=10", "selection=cautious"]
     assert main(["evaluate", str(model_dir), "--out", str(tmp_path / "out"), *words, *closed]) == 0
     found, page = result(tmp_path / "out")
     assert found["data"][0]["drives"] == ["d1"]
     assert (found["open_loop"]["calibration"], found["video"]["generated"], found["semantics"]) == ([], None, None)
     assert found["open_loop"]["overall"]["min_ade_m"]["low"] is None  # one drive: no interval
+    assert found["closed_loop"]["planner"] == ["plan_rate_hz=10", "selection=cautious"]
     assert 'href="closed_loop/index.html"' in page
+    assert "Settings of the planner: plan_rate_hz=10, selection=cautious." in page
     assert "not known here" in found["banners"][0]
     assert main(["evaluate", str(model_dir), "--out", str(tmp_path / "none")]) == 2
     assert "give --data" in capsys.readouterr().err
+    assert main(["evaluate", str(model_dir), "--out", str(tmp_path / "none"), *words, *closed[4:]]) == 2
+    assert "--planner plan_rate_hz=10 selection=cautious: got no --closed-loop" in capsys.readouterr().err
+    assert main(["evaluate", str(model_dir), "--out", str(tmp_path / "none"), *words, *closed, "--closed-loop", "broken"]) == 2
+    assert "ended with status 2" in capsys.readouterr().err
+    assert not (tmp_path / "none" / "evaluation.json").exists()
 
 
 def test_a_tokenizer_that_did_not_make_the_tokens(trained: Path, model_dir: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

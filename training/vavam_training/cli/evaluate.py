@@ -44,6 +44,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     closed = parser.add_argument_group("closed loop")
     closed.add_argument("--closed-loop", metavar="SUITES", help="drive a model directory by `world evaluate --suite SUITES`")
     closed.add_argument("--driver", choices=DRIVERS, default=DRIVERS[0], help="through the live nodes, or by the core's pipeline (default %(default)s)")
+    planner = "of the planner, as `world evaluate --planner`: plan_rate_hz=10 selection=cautious is how the demo drives (default: the planner's own)"
+    closed.add_argument("--planner", nargs="+", action="extend", default=[], metavar="NAME=VALUE", help=planner)
     closed.add_argument("--world", type=Path, metavar="PATH", help="the world's command (default: beside this Python, else on PATH)")
     closed.add_argument("--limit", type=int, default=0, help="scenarios of a suite (default: all)")
     closed.add_argument("--workers", type=int, default=2, help="of the world (default %(default)s)")
@@ -51,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0. Raises VavamError."""
+    from vavam_ros.core.contracts import ConfigError
     from vavam_ros.core.upstream.checkpoints import parse_grid
     from vavam_training.evaluation.closed_loop import ClosedLoopConfig
     from vavam_training.evaluation.evaluate import EvaluateConfig, evaluate
@@ -61,7 +64,11 @@ def run(args: argparse.Namespace) -> int:
 
     closed = None
     if args.closed_loop:
-        closed = ClosedLoopConfig(suites=args.closed_loop, driver=args.driver, world=args.world, limit=args.limit, workers=args.workers)
+        closed = ClosedLoopConfig(
+            suites=args.closed_loop, driver=args.driver, planner=tuple(args.planner), world=args.world, limit=args.limit, workers=args.workers
+        )
+    elif args.planner:
+        raise ConfigError(f"--planner {' '.join(args.planner)}: got no --closed-loop, expected --closed-loop SUITES, whose driver it sets")
     found = evaluate(
         EvaluateConfig(
             model=args.model,

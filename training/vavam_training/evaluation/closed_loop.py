@@ -19,10 +19,11 @@ DRIVERS = ("vavam", "vavam_direct")  # the world's names: through the live nodes
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClosedLoopConfig:
-    """`suites`: as `world evaluate --suite`. `world`: the command; None: beside this Python, else on PATH. `driver`, `limit`, `workers`: as there."""
+    """`suites`: as `world evaluate --suite`. `world`: the command; None: beside this Python, else on PATH. The others: as there."""
 
     suites: str
     driver: str = DRIVERS[0]
+    planner: tuple[str, ...] = ()  # settings of the planner, as in plan_rate_hz=10; of others its defaults
     world: Path | None = None
     limit: int = 0
     workers: int = 2
@@ -36,11 +37,12 @@ class ClosedLoop:
     status: int
     page: Path
     result: dict[str, Any]
+    planner: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Its tables, without the runs."""
         tables = {k: self.result.get(k) for k in ("settings", "suites", "routes", "safety")}
-        return {"command": list(self.command), "status": self.status, "report": str(self.page), **tables}
+        return {"command": list(self.command), "status": self.status, "report": str(self.page), "planner": list(self.planner), **tables}
 
 
 def find_world(given: Path | None) -> str:
@@ -53,8 +55,11 @@ def find_world(given: Path | None) -> str:
 
 
 def check(model: Path, config: ClosedLoopConfig) -> None:
-    """Before anything is computed. Raises ConfigError where the model is none that nodes load, or there is no command."""
+    """Before anything is computed. Raises ConfigError where the model is none that nodes load, there is no command, or a setting has no value."""
     find_world(config.world)
+    bare = [text for text in config.planner if not all(text.partition("="))]
+    if bare:
+        raise ConfigError(f"closed loop: planner: got {' '.join(bare)}, expected settings like plan_rate_hz=10 selection=cautious")
     if not (model / CARD_FILE).is_file():
         raise ConfigError(f"closed loop: got {model}, expected a model directory: `vavam-train export` makes one of a run")
 
@@ -64,6 +69,7 @@ def drive(model: Path, config: ClosedLoopConfig, out: Path) -> ClosedLoop:
     check(model, config)
     words = [find_world(config.world), "evaluate", "--driver", config.driver, "--model", str(model), "--suite", config.suites]
     words += ["--limit", str(config.limit), "--workers", str(config.workers), "--out", str(out)]
+    words += ["--planner", *config.planner] if config.planner else []
     try:
         status = subprocess.run(words, check=False).returncode
     except OSError as error:
@@ -74,4 +80,4 @@ def drive(model: Path, config: ClosedLoopConfig, out: Path) -> ClosedLoop:
         result = json.loads((out / RESULT).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigError(f"closed loop: {out / RESULT}: {error}; expected the result of `{' '.join(words)}`") from error
-    return ClosedLoop(command=tuple(words), status=status, page=out / PAGE, result=result)
+    return ClosedLoop(command=tuple(words), status=status, page=out / PAGE, result=result, planner=config.planner)

@@ -77,13 +77,14 @@ def evaluate(config: EvaluateConfig) -> Evaluation:
     tokenizer = _tokenizer(config, opened, data.manifests[0], device)
     if config.labelled and tokenizer is None:
         raise ConfigError("labelled pictures: got no tokenizer to read them with, expected --tokenizer DIR, or a model directory")
-    results = _video(config, opened, data, tokenizer, device)
+    results: dict[str, Any] = {}
+    if config.closed_loop is not None:  # first: what the world refuses, it refuses at once
+        results["closed_loop"] = drive(config.model, config.closed_loop, config.out / "closed_loop")
+    results |= _video(config, opened, data, tokenizer, device)
     if isinstance(opened.model, VaVAM):
         results["open_loop"] = _open_loop(config, opened, opened.model, data, device)
     if config.labelled and tokenizer is not None:
         results["semantics"] = _semantics(config, _video_of(opened), tokenizer, device)
-    if config.closed_loop is not None:
-        results["closed_loop"] = drive(config.model, config.closed_loop, config.out / "closed_loop")
     banners = [] if data.by_recipe else ["Whether the model learned from some of these drives is not known here: no recipe says that it held them out."]
     if tokenizer is None:
         banners.append("No tokenizer was given: no frames are shown, and no Fréchet distance.")
