@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -17,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from vavam_training.bench.cases import Training, loading, open_case, stages_of
+from vavam_training.loop.memory import peak_bytes
 from vavam_training.loop.watch import matrix_rate
 
 CLOCKS: dict[str, Callable[[], float]] = {"wall": time.perf_counter, "cpu": time.process_time}
@@ -63,12 +63,7 @@ def peak_here_mib(recipes: Path, stage: str, device: torch.device, precision: st
         training = Training(open_case(recipes, stage, Path(folder), precision=precision, batch=batch), device)
         for _ in range(2):
             training.step()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    status = Path("/proc/self/status")
-    if status.exists():  # ru_maxrss counts what the parent had when it forked
-        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_bytes(device) / 2**20
 
 
 def measured(recipes: Path, device: torch.device, precision: str, batch: int, repeats: int, threads: int, clock: Callable[[], float]) -> dict[str, Any]:

@@ -26,24 +26,29 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--source", choices=sorted(KINDS), default="rosbag", help="what kind of drives (default %(default)s)")
     parser.add_argument("--out", type=Path, help="folder of the set; an import that was interrupted goes on there; check: the page (default: NAME.html)")
     parser.add_argument("--tokenizer", type=Path, metavar="DIR", help="tokenizer or model directory; not needed where tokens were recorded")
+    parser.add_argument("--name", help="of the set (default: the name of its folder)")
+    parser.add_argument("--device", default="cpu", help="that encodes (default %(default)s); cuda: with torchrun, one GPU a process")
+    parser.add_argument("--batch", type=int, help="pictures encoded together (default: 8 on a CPU, whose caches more would leave; else 64)")
+    parser.add_argument("--looks", type=int, metavar="SEED", help="pictures in another light for each drive, of this seed (tokenizing/looks.py)")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="pictures: keep every n-th (default: all)")
+    parser.add_argument("--image-hw", type=int, nargs=2, metavar=("H", "W"), help="pictures: size to keep (default: the camera's)")
+    parser.add_argument("--drives", type=int, default=0, metavar="N", help="check: look at N drives, evenly chosen (default: all); hashes are of all")
+    parser.add_argument("--frames", type=int, metavar="T", help="check: context frames of a window (default: 8)")
+    add_reading_arguments(parser)
+
+
+def add_reading_arguments(parser: argparse.ArgumentParser) -> None:
+    """How drives are read, whoever reads them."""
     cameras = ", ".join(CANONICAL_CAMERAS)
     parser.add_argument("--camera", metavar="NAME|FILE", help=f"canonical camera: a YAML file, or one of {cameras} (default: the model directory's)")
     parser.add_argument(
         "--camera-mode", choices=get_args(CameraMode), default="warp", help="resize: as upstream, whatever is known of the camera (default: warp)"
     )
-    parser.add_argument("--name", help="of the set (default: the name of its folder)")
     parser.add_argument("--licence", help="of the drives; needed unless they state one")
     parser.add_argument("--domain", choices=get_args(Domain), help="where the pictures come from (default: as the source says)")
     parser.add_argument("--skip-bad", action="store_true", help="list drives that cannot be used in the manifest, and go on")
-    parser.add_argument("--device", default="cpu", help="that encodes (default %(default)s); cuda: with torchrun, one GPU a process")
-    parser.add_argument("--batch", type=int, help="pictures encoded together (default: 8 on a CPU, whose caches more would leave; else 64)")
-    parser.add_argument("--looks", type=int, metavar="SEED", help="pictures in another light for each drive, of this seed (tokenizing/looks.py)")
     parser.add_argument("--option", action="append", default=[], metavar="NAME=VALUE", help="further options of the source, by their names there")
     parser.add_argument("--rate-hz", type=float, help="frames a second to keep (default: all)")
-    parser.add_argument("--every", type=int, default=1, metavar="N", help="pictures: keep every n-th (default: all)")
-    parser.add_argument("--image-hw", type=int, nargs=2, metavar=("H", "W"), help="pictures: size to keep (default: the camera's)")
-    parser.add_argument("--drives", type=int, default=0, metavar="N", help="check: look at N drives, evenly chosen (default: all); hashes are of all")
-    parser.add_argument("--frames", type=int, metavar="T", help="check: context frames of a window (default: 8)")
     bags = parser.add_argument_group("bags")
     bags.add_argument("--tokens", choices=get_args(TokensFrom), help="recorded FrameTokens or pictures (default: FrameTokens where they are of this tokenizer)")
     bags.add_argument("--rear-axle-x", type=float, metavar="M", help="x of the rear axle in the odometry's frame (default: as recorded, else 0; world: -1.4)")
@@ -53,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when all went well. Raises VavamError."""
-    return {"import": _import, "pictures": _pictures, "verify": _verify, "check": _check}[args.action](args)
+    return {"import": import_set, "pictures": _pictures, "verify": _verify, "check": _check}[args.action](args)
 
 
 def _pictures(args: argparse.Namespace) -> int:
@@ -107,7 +112,8 @@ def _totals(m: Manifest) -> str:
     return f"{len(m.drives)} drives, {m.frames} frames, {m.hours:.2f} h, {len(m.skipped)} skipped, digest {m.digest}"
 
 
-def _import(args: argparse.Namespace) -> int:
+def import_set(args: argparse.Namespace) -> int:
+    """Drives → token set. Raises VavamError."""
     import torch
 
     from vavam_training.sources import open_source

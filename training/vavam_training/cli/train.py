@@ -19,30 +19,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """0 when the last step is done, 75 when it was told to stop and goes on when started again. Raises VavamError."""
-    import yaml
     from torch.distributed.elastic.multiprocessing.errors import record
 
-    from vavam_training.loop.processes import joined
-    from vavam_training.loop.train import train
-    from vavam_training.recipe import open_recipe, read_recipe
+    from vavam_training.recipe import read_recipe
+    from vavam_training.running import run_recipe
 
     recipe = read_recipe(args.recipe, [*args.changes, *([f"out={args.out}"] if args.out else [])])
 
     def job() -> int:
-        with joined(recipe.loop.device) as processes:
-            opened = open_recipe(recipe)
+        outcome, first = run_recipe(recipe, args.stopped)
+        if first:
             folder = Path(recipe.out)
-            if processes.first:
-                folder.mkdir(parents=True, exist_ok=True)
-                (folder / "config.yaml").write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
-            outcome = train(folder, opened.stage, opened.samples, opened.held_out, recipe.loop, processes, notes=recipe.to_dict())
-            if processes.first:
-                what = "done" if outcome.finished else f"stopped after step {outcome.step}; the same command goes on"
-                print(f"{folder}: {what}. Weights: {outcome.checkpoint / 'weights.safetensors'}; page: {folder / 'index.html'}")
-                if args.stopped is not None and not outcome.finished:
-                    args.stopped.write_text(f"{folder}: step {outcome.step}\n", encoding="utf-8")
-            processes.wait()  # torchrun ends them all with the first that ends with 75: not before all is written
-            return 0 if outcome.finished else GOES_ON
+            what = "done" if outcome.finished else f"stopped after step {outcome.step}; the same command goes on"
+            print(f"{folder}: {what}. Weights: {outcome.checkpoint / 'weights.safetensors'}; page: {folder / 'index.html'}")
+        return 0 if outcome.finished else GOES_ON
 
     # Under torchrun the reason of a process that fails is kept for all to read.
     status = record(job)() if "TORCHELASTIC_ERROR_FILE" in os.environ else job()

@@ -142,6 +142,7 @@ def _video(config: EvaluateConfig, opened: OpenedWeights, data: OpenedParts, tok
             generated = generate(video, held_out, tokenizer, features, wanted, device, bar.update)
     return {
         "windows": held_out.windows, "left_out": held_out.left_out, "losses": loss_rows(losses, held_out.parts, bootstrap), "generated": generated,
+        "token_losses": losses,
         "loss_by_frame": [bootstrap.mean(column) for column in losses.by_frame.T], "unigram": losses.unigram,
     }  # fmt: skip
 

@@ -38,9 +38,9 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def render(path: Path, template: str, **values: Any) -> None:
-    """A page from a template of this folder."""
-    loader = PackageLoader("vavam_training.evaluation", ".")
+def render(path: Path, template: str, package: str = "vavam_training.evaluation", **values: Any) -> None:
+    """A page from a template of this folder, or of another package's."""
+    loader = PackageLoader(package, ".")
     environment = Environment(loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     _write(path, environment.get_template(template).render(style=STYLE, **values))
 

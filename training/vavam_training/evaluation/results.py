@@ -8,7 +8,7 @@ from typing import Any
 
 from vavam_training.evaluation.closed_loop import ClosedLoop
 from vavam_training.evaluation.generation import Generated
-from vavam_training.evaluation.next_token import LossRow
+from vavam_training.evaluation.next_token import LossRow, TokenLosses
 from vavam_training.evaluation.open_loop import OpenLoopConfig, Predictions
 from vavam_training.evaluation.open_loop_scores import OpenLoopScores
 from vavam_training.evaluation.semantics import Semantics
@@ -58,6 +58,7 @@ class Evaluation:
     held_out: bool
     open_loop: OpenLoop | None = None
     losses: Sequence[LossRow] = ()
+    token_losses: TokenLosses | None = None
     loss_by_frame: Sequence[Interval] = ()
     unigram: float = 0.0
     generated: Generated | None = None
