@@ -97,6 +97,7 @@ def main() -> int:
     parser.add_argument("question", choices=("pretrained", "size", "safety", "all"))
     parser.add_argument("--tokens", action="append", metavar="NAME=DIR", required=True, help="token set; may be repeated")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of everything (default %(default)s)")
+    parser.add_argument("--tokenizer", type=Path, default=TOKENIZER, metavar="DIR", help="the one that made the tokens (default: the bundled one)")
     parser.add_argument("--fast", action="store_true", help="a few steps of each, to see the way; the numbers mean nothing")
     parser.add_argument("--jobs", type=int, default=CORES, help="runs at a time (default %(default)s)")
     parser.add_argument("--precision", choices=("fp32", "bf16"), default=fastest_precision(), help="of every run (default on this machine: %(default)s)")
@@ -106,7 +107,8 @@ def main() -> int:
         if not tool.exists():
             print(f"{tool} is missing: make setup setup-training", file=sys.stderr)
             return 2
-    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, jobs=max(1, args.jobs), precision=args.precision)
+    how = {"jobs": max(1, args.jobs), "precision": args.precision, "tokenizer": args.tokenizer.resolve()}
+    bench = Bench(out=args.out.resolve(), sets=sets, amount=FAST if args.fast else FULL, **how)
     questions = [q for q in QUESTIONS if args.question in (q, "all")]
     try:
         bench.agree()
@@ -139,6 +141,7 @@ class Bench:
     amount: Amount
     jobs: int
     precision: str = "fp32"
+    tokenizer: Path = TOKENIZER
     locks: dict[str, Lock] = field(default_factory=dict)  # of steps that several runs begin with
 
     def settings(self) -> dict[str, Any]:
@@ -183,7 +186,7 @@ class Bench:
         sizes = [f"model.video.frames={self.amount.frames}", f"loop.batch_size={self.amount.batch}", f"loop.steps={steps}", "loop.pictures_every=0"]
         sizes += [f"loop.precision={self.precision}"]
         rate = [f"{schedule}.total_steps={steps}", f"{schedule}.warmup_steps={min(30, steps // 2)}", f"{schedule}.drop_steps={steps // 3}"]
-        given = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={TOKENIZER}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
+        given = [f"data.parts=[{', '.join(parts)}]", f"tokenizer={self.tokenizer}", "model.flow.action_scale_m=5.0", *sizes, *every, *rate, *changes]
         with self.locks.setdefault(name, Lock()):
             if not (run / "checkpoints" / f"step_{steps:08d}").is_dir():
                 self.do(f"train {name}", [VAVAM_TRAIN, "train", RUNS / recipe, "--out", run, *(x for c in given for x in ("--set", c))])
@@ -200,7 +203,7 @@ class Bench:
         """Closed loop: the world's evaluation."""
         model, out = self.out / "models" / run.name, self.out / "closed_loop" / f"{run.name}-{suites}-{limit}"
         if not (model / "model.yaml").is_file():
-            self.do(f"export {run.name}", [VAVAM_TRAIN, "export", "--run", run, "--tokenizer", TOKENIZER, "--out", model, "--command-rule", "lookahead"])
+            self.do(f"export {run.name}", [VAVAM_TRAIN, "export", "--run", run, "--tokenizer", self.tokenizer, "--out", model, "--command-rule", "lookahead"])
         if not (out / "evaluation.json").is_file():
             driver = [WORLD, "evaluate", "--driver", "vavam_direct", "--model", model, "--suite", suites, "--limit", str(limit), "--media", "none"]
             fine = (0, 1)  # 1: in some runs the driver failed; they count
