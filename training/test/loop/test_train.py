@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +17,7 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file
+from torch._dynamo.utils import counters
 
 from vavam_ros.core.contracts import ConfigError
 from vavam_training.contracts import Picture, ResumeError, TrainingError
@@ -126,6 +129,27 @@ def test_micro_batches_add_up(tmp_path: Path) -> None:
     run(tmp_path / "two", 4)
     run(tmp_path / "eight", 4, micro_batch=8)
     torch.testing.assert_close(torch.tensor(losses(tmp_path / "two")), torch.tensor(losses(tmp_path / "eight")), rtol=1e-5, atol=0)
+
+
+COMPILER = os.environ.get("CXX", "g++")  # that torch.compile calls on a CPU
+
+
+@pytest.mark.skipif(shutil.which(COMPILER) is None, reason=f"torch.compile needs a C++ compiler on a CPU, and there is no {COMPILER}")
+@pytest.mark.filterwarnings("ignore:.*torch.jit.* is deprecated:DeprecationWarning")  # inductor's own
+def test_compiled_it_learns_the_same(tmp_path: Path) -> None:
+    spec = replace(tiny.SPEC, video=replace(tiny.SPEC.video, layers=1))  # its kernels take the C++ compiler most of the time
+    torch.compiler.reset()
+    counters.clear()
+    for name in ("as_written", "compiled"):
+        stage = VideoStage(spec, VideoOptions(init_std=0.1, zero_query=False), seed=1)
+        train(tmp_path / name, stage, tiny.mixture(), tiny.mixture(seed=9), tiny.config(3, compile=name == "compiled"), ALONE)
+    a, b = (torch.tensor([m.get("loss", m.get("held_out/loss")) for m in read_metrics(tmp_path / name)]) for name in ("as_written", "compiled"))
+    assert len(a) == 4  # steps, and what is held out
+    torch.testing.assert_close(b, a, rtol=1e-5, atol=0)
+    assert weights(tmp_path / "compiled").keys() == weights(tmp_path / "as_written").keys()
+    for key, value in weights(tmp_path / "as_written").items():
+        torch.testing.assert_close(weights(tmp_path / "compiled")[key], value, rtol=1e-3, atol=1e-5)
+    assert 0 < counters["stats"]["unique_graphs"] < 4  # with gradients and without: not one for each step or seed
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp2"])
