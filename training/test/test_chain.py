@@ -14,6 +14,7 @@ import yaml
 from vavam_ros.bags import BagReader
 from vavam_ros.cli.main import main as vavam
 from vavam_ros.core.artifact import load_artifact
+from vavam_ros.core.artifact.model_card import read_card
 from vavam_ros.core.model import VaVAM
 from vavam_ros.core.model.flow import plan_noise
 from vavam_ros.core.upstream.checkpoints import open_checkpoint
@@ -133,6 +134,22 @@ def test_half_of_the_space(chain: Path, tmp_path: Path) -> None:
 def test_a_video_model_alone(chain: Path, tmp_path: Path) -> None:
     assert main(["export", "--run", str(chain / "pretrain"), "--tokenizer", str(chain / "tokenizer"), "--out", str(tmp_path / "video")]) == 0
     assert open_weights(tmp_path / "video").kind == "vavim"
+
+
+def test_recorded_commands_need_the_rule_that_made_them(chain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = {"parts": [{"name": "drives", "path": str(chain / "set")}]}
+    assert main(["train", str(recipe(tmp_path / "action.yaml", "action", data, model=MODEL, command_rule="recorded"))]) == 0
+    export = ["export", "--run", str(tmp_path / "action"), "--tokenizer", str(chain / "tokenizer"), "--out", str(tmp_path / "model")]
+    assert main(export) == 2
+    assert "learned from commands by rule 'recorded'" in (said := capsys.readouterr().err)
+    assert "expected --command-rule with" in said
+    assert "reference, neuroncap, lookahead" in said
+    assert not (tmp_path / "model").exists()
+    assert main([*export, "--command-rule", "lookahead"]) == 0
+    assert read_card(tmp_path / "model").command_rule == "lookahead"
+    assert main([*export[:2], str(tmp_path / "model"), *export[3:-1], str(tmp_path / "half"), "--stored", "float16"]) == 0
+    assert read_card(tmp_path / "half").command_rule == "lookahead"
+    assert read_card(chain / "model").command_rule == "reference"  # horizon_3s
 
 
 def test_another_tokenizer(chain: Path, tmp_path: Path, model_dir: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     artifact.add_argument("--licence", default="", help="of the weights (default: that of the data)")
     artifact.add_argument("--stored", choices=("float32", "float16", "bfloat16"), default="float32", help="number format of the file (default %(default)s)")
     artifact.add_argument("--command-rule", choices=("reference", "neuroncap", "lookahead"), default="", help="how the nodes make commands from a route, "
-                          "for models trained on recorded commands (default: as the labels mean it)")  # fmt: skip
+                          "needed for models trained on recorded commands (default: as the labels mean it)")  # fmt: skip
     upstream = parser.add_argument_group("upstream")
     upstream.add_argument("--grid", metavar="HxW", help="token grid of --run, where that is an upstream file whose frames have not 576 tokens")
 

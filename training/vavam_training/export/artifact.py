@@ -24,15 +24,15 @@ from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
 from vavam_training.weights import OpenedWeights, open_weights
 
 STORED = {"float32": torch.float32, "float16": torch.float16, "bfloat16": torch.bfloat16}
-# The rules by which labels are made mean "where the vehicle is 3 s from now"; the nodes know that one as the reference's. Recorded commands were made by a rule
-# of the nodes, which whoever exports can name.
-CARD_RULES: dict[str, CommandRule] = {"horizon_3s": "reference", "reference": "reference", "recorded": "reference"}
+# The rules by which labels are made mean "where the vehicle is 3 s from now"; the nodes know that one as the reference's. Recorded commands were made by
+# whichever rule the recorder had: a token set does not say which, whoever exports can.
+CARD_RULES: dict[str, CommandRule] = {"horizon_3s": "reference", "reference": "reference"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExportConfig:
     """What is exported. `run`: a run or checkpoint; `name`, `notes`: for people; `stored`: number format of the file; `command_rule`: how the nodes are to
-    make commands from a route, where that is not the rule that the labels mean."""
+    make commands from a route, where that is not the rule that the labels mean; needed where those are the recorded commands."""
 
     run: Path
     tokenizer: Path
@@ -86,7 +86,15 @@ def export_artifact(config: ExportConfig) -> ModelCard:
 def _command_rule(config: ExportConfig, opened: OpenedWeights) -> CommandRule:
     if config.command_rule:
         return cast(CommandRule, config.command_rule)
-    return CARD_RULES[_notes(opened).get("command_rule", "horizon_3s")]
+    if opened.card is not None:
+        return opened.card.command_rule
+    rule = _notes(opened).get("command_rule", "horizon_3s")
+    if rule not in CARD_RULES and opened.kind == "vavam":
+        raise ConfigError(
+            f"export: the model learned from commands by rule {rule!r}, and token sets do not say how these were made; expected --command-rule with that of "
+            f"the recorder (`world record --command-rule`): {', '.join(get_args(CommandRule))}"
+        )
+    return CARD_RULES.get(rule, "reference")  # a video model alone takes no commands
 
 
 def rounded(model: VaVAM | VideoModel, dtype: torch.dtype) -> VaVAM | VideoModel:
