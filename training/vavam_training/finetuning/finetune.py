@@ -66,7 +66,7 @@ def finetune(config: FinetuneConfig) -> Finetuned | None:
         ("learned", f"{learns(config, opened)}, {config.steps:,} steps of {config.batch} windows, rate {config.lr:g}, seed {config.seed}, {config.precision}"),
         ("commands", f"labels by rule {rule}; the model's: {card.command_rule}"),
         ("drives", "; ".join(_drives(p) for p in recipe.data["parts"])),
-        ("memory", f"{recipe.loop.micro_batch or config.batch} windows at a time; peak of this process {peak / GIB:.2f} GiB{budget}{_measured(fit)}"),
+        ("memory", f"{recipe.loop.micro_batch or config.batch} windows at a time{budget}; peak of all this {peak / GIB:.2f} GiB{_measured(fit)}"),
         ("model", f"{card.model_id}, {config.out / 'model'}, licence {card.licence}"),
     ]
     title = f"{card.spec.name} on {', '.join(p.name for p in config.sets)}"
@@ -74,7 +74,7 @@ def finetune(config: FinetuneConfig) -> Finetuned | None:
 
 
 def _measured(fit: Fit | None) -> str:
-    return f"; measured beforehand: {fit.peak_bytes / GIB:.2f} GiB, one window {fit.one_bytes / GIB:.2f} GiB" if fit else ""
+    return f"; training alone, measured beforehand: {fit.peak_bytes / GIB:.2f} GiB, one window {fit.one_bytes / GIB:.2f} GiB" if fit else ""
 
 
 def _check_folder(config: FinetuneConfig) -> None:

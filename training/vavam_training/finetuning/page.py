@@ -50,7 +50,8 @@ def headline(found: Sequence[Change]) -> str:
         "cannot be told apart": "Whether it has become better cannot be told from these drives.",
         "one drive: no interval": "One held-out drive says little: how much another would differ is not known.",
     }[c.verdict]
-    return f"{said} {c.name.split(' [')[0]}: {c.before.value:.3f} → {c.after.value:.3f}, difference {c.difference.value:+.3f}{sure}, {where}."
+    name = c.name.split(" [")[0]
+    return f"{said} {name[0].upper()}{name[1:]}: {c.before.value:.3f} → {c.after.value:.3f}, difference {c.difference.value:+.3f}{sure}, {where}."
 
 
 def _row(c: Change) -> dict[str, Any]:
