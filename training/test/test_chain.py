@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -121,6 +122,38 @@ def test_the_card_tells_where_the_model_comes_from(chain: Path) -> None:
     [data] = training["data"]
     assert (data["digest"], data["drives"], data["tokenizer_id"], data["emphasis_m"]) == (manifest.digest, 2, card.tokenizer_id, EMPHASIS_M)
     assert yaml.safe_load((chain / "model" / "model.yaml").read_text())["architecture"]["video"]["readout_divisor"] == 2.0
+
+
+def test_the_card_tells_what_came_before_a_model_directory(chain: Path, tmp_path: Path) -> None:
+    """Also where another model lies there by the time that the run goes on, and of a run that began with that run."""
+    start = shutil.copytree(chain / "model", tmp_path / "start")
+    data = {"parts": [{"name": "again", "path": str(chain / "set")}]}
+    more = recipe(tmp_path / "more.yaml", "action", data, start=str(start))
+    assert main(["train", str(more), "--set", "loop.steps=1"]) == 0
+    export = ["export", "--tokenizer", str(chain / "tokenizer"), "--run"]
+    assert main([*export, str(chain / "action"), "--out", str(start), "--name", "another"]) == 0
+    assert main(["train", str(more)]) == 0
+    last = recipe(tmp_path / "last.yaml", "action", data, start=str(tmp_path / "more"))
+    assert main(["train", str(last)]) == 0
+    assert main([*export, str(tmp_path / "last"), "--out", str(start)]) == 0
+    first, card = read_card(chain / "model"), read_card(start)
+    assert first.training is not None
+    assert card.training is not None
+    stages = [(s.get("model"), s["stage"], s["step"], s["start"]) for s in card.training["stages"]]
+    assert stages == [
+        (first.model_id, "pretrain", 2, None), (first.model_id, "action", 2, str(chain / "pretrain")),
+        (None, "action", 2, str(start)), (None, "action", 2, str(tmp_path / "more")),
+    ]  # fmt: skip
+    assert [d["name"] for d in card.training["data"]] == ["again"]
+    [earlier] = card.training["earlier"]
+    assert (earlier["model_id"], earlier["licence"], earlier["data"]) == (first.model_id, "CC0", first.training["data"])
+    assert main(["train", str(recipe(tmp_path / "third.yaml", "action", data, start=str(start)))]) == 0
+    assert main([*export, str(tmp_path / "third"), "--out", str(tmp_path / "model")]) == 0
+    training = read_card(tmp_path / "model").training
+    assert training is not None
+    assert [s.get("model") for s in training["stages"]] == [*[first.model_id] * 2, *[card.model_id] * 2, None]
+    assert [e["model_id"] for e in training["earlier"]] == [first.model_id, card.model_id]
+    assert open_weights(tmp_path / "model").step == 2
 
 
 def test_half_of_the_space(chain: Path, tmp_path: Path) -> None:

@@ -17,9 +17,8 @@ from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.model import VaVAM, VideoModel
 from vavam_ros.core.spec import ModelSpec, with_name
 from vavam_training.contracts import DataError
-from vavam_training.loop.checkpoints import META, latest, read_meta
+from vavam_training.export.lineage import training_section
 from vavam_training.mixing.config import DataConfig
-from vavam_training.revision import git_revision
 from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
 from vavam_training.weights import OpenedWeights, open_weights
 
@@ -75,7 +74,7 @@ def export_artifact(config: ExportConfig) -> ModelCard:
         command_rule=_command_rule(config, opened),
         source=opened.source,
         notes=config.notes,
-        training=training_section(opened, data),
+        training=training_section(opened.meta, data) if opened.card is None else opened.card.training,
     )
     model = opened.model
     if isinstance(model, VaVAM):
@@ -103,27 +102,6 @@ def rounded(model: VaVAM | VideoModel, dtype: torch.dtype) -> VaVAM | VideoModel
         for p in model.parameters():
             p.copy_(p.to(dtype).float())
     return model
-
-
-def training_section(opened: OpenedWeights, data: list[dict[str, Any]]) -> dict[str, Any]:
-    """For the card: how each of its stages went, and what on."""
-    stages, meta = [], opened.meta
-    while meta is not None:
-        notes = meta.get("notes", {})
-        loop = notes.get("loop", {})
-        stage = {k: meta.get(k) for k in ("stage", "step", "samples", "tokens", "seed", "batch_size", "data")}
-        stages.append(stage | {"precision": loop.get("precision"), "options": notes.get("options"), "start": notes.get("start")})
-        meta = _meta_of(notes.get("start"))
-    return {"revision": git_revision(), "stages": list(reversed(stages)), "data": data}
-
-
-def _meta_of(start: Any) -> dict[str, Any] | None:
-    """Description of the checkpoint that a stage began with, where it is still there."""
-    if not isinstance(start, str) or not Path(start).is_dir():
-        return None
-    folder = Path(start)
-    found = folder if (folder / META).is_file() else latest(folder)
-    return read_meta(found) if found is not None else None
 
 
 def _notes(opened: OpenedWeights) -> dict[str, Any]:

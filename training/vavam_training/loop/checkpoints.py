@@ -26,6 +26,7 @@ from vavam_training.contracts import ResumeError
 from vavam_training.loop.processes import Processes
 
 LATEST, FOLDER, WEIGHTS, META, STATE = "latest", "checkpoints", "weights.safetensors", "meta.json", "state"
+BEGAN = "began_with"  # in meta.json: what the card says of the model directory that the run began with; None: with something else
 
 
 def latest(run: Path) -> Path | None:

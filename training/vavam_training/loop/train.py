@@ -56,10 +56,12 @@ class _Run:
         self.stepper = Stepper(stage, config, processes)
         at = checkpoints.latest(folder)
         self.step = self.samples_seen = self.tokens_seen = 0
+        self.described = stage.describe()
         if at is not None:
             checkpoints.load(at, self.stepper.module, self.stepper.state_dict_order(), self.stepper.ema, processes)
             meta = checkpoints.read_meta(at)
             self.step, self.samples_seen, self.tokens_seen = (int(meta[k]) for k in ("step", "samples", "tokens"))
+            self.described[checkpoints.BEGAN] = meta.get(checkpoints.BEGAN)  # another model may lie there by now
         share: dict[str, Any] = {"micro_batch": config.micro_batch, "rank": processes.rank, "world_size": processes.world_size, "workers": config.workers}
         self.loader = Loader(samples, config.batch_size, start_step=self.step, **share)
         self.kept_out = _held_out_batches(held_out, config, processes)
@@ -147,7 +149,7 @@ class _Run:
         with self.stepper.averaged():
             whole = {k.removeprefix(NET): v for k, v in checkpoints.whole_state(self.stepper.module).items()}
         weights = self.stage.weights(whole) if self.processes.first else {}
-        meta = {"step": self.step, "samples": self.samples_seen, "tokens": self.tokens_seen, **self.identity, **self.stage.describe(), "notes": self.notes}
+        meta = {"step": self.step, "samples": self.samples_seen, "tokens": self.tokens_seen, **self.identity, **self.described, "notes": self.notes}
         self.last_checkpoint = checkpoints.save(
             self.folder,
             self.step,

@@ -18,6 +18,7 @@ from vavam_ros.core.model.flow import interpolant, sample_time_beta, sample_time
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer import VQ16
 from vavam_training.contracts import Batch, DataError, LossTerms, ParamGroup, Picture
+from vavam_training.loop.checkpoints import BEGAN
 from vavam_training.loop.optim import mup_groups_action, mup_groups_video
 from vavam_training.stages import frames_attention
 from vavam_training.stages.costs import action_forward_flops, video_context_flops, video_forward_flops
@@ -80,10 +81,11 @@ class ActionStage:
         video: VideoModel | None = None,
         initial: VaVAM | None = None,
         tokenizer: VQ16 | None = None,
+        began_with: Mapping[str, Any] | None = None,
     ) -> None:
-        """`initial`: a whole model to go on from; `tokenizer`: to decode pictures for people."""
+        """`initial`: a whole model to go on from; `tokenizer`: to decode pictures for people; `began_with`: what is known of the weights given."""
         self.name, self.spec, self.options, self._seed = name, spec, options, seed
-        self._video, self._initial, self._tokenizer = video, initial, tokenizer
+        self._video, self._initial, self._tokenizer, self._began_with = video, initial, tokenizer, began_with
         given = initial.spec.video if initial is not None else video.spec if video is not None else spec.video
         if given != spec.video or (initial is not None and initial.spec.action != spec.action):
             raise ConfigError(f"action stage: the weights given are of another size ({given}), expected {spec.video}, {spec.action}")
@@ -196,5 +198,5 @@ class ActionStage:
         return dict(state)
 
     def describe(self) -> dict[str, Any]:
-        """The specification."""
-        return {"spec": self.spec.to_dict(), "tokenizer_spec": None}
+        """The specification, and what the weights began with."""
+        return {"spec": self.spec.to_dict(), "tokenizer_spec": None, BEGAN: self._began_with}

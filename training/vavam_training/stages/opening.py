@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from vavam_ros.core.artifact import ModelCard
 from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.model import VaVAM, VideoModel
 from vavam_ros.core.spec import ModelSpec, VideoSpec
@@ -36,16 +37,17 @@ def open_stage(recipe: Recipe) -> Opened:
     train, held_out = open_mixture(DataConfig.from_dict(recipe.data), windows, recipe.loop.seed)
     _check_tokens(train, spec.video)
     tokenizer = _tokenizer(recipe.tokenizer, spec.video)
+    began_with = _of_card(start.card) if start is not None and start.card is not None else None
     stage: Stage
     if labelled:
         options = parsed(ActionOptions, recipe.options)
         whole = start.model if start is not None and isinstance(start.model, VaVAM) else None
-        stage = ActionStage(spec, options, recipe.loop.seed, video=_video(start), initial=whole, tokenizer=tokenizer)
+        stage = ActionStage(spec, options, recipe.loop.seed, video=_video(start), initial=whole, tokenizer=tokenizer, began_with=began_with)
     else:
         video = parsed(VideoOptions, recipe.options)
         if recipe.stage == "finetune" and start is None:
             raise ConfigError("finetune: got no `start`, expected weights to begin with: a run, a checkpoint, an artifact or an upstream file")
-        stage = VideoStage(spec, video, recipe.loop.seed, name=recipe.stage, initial=_video(start), tokenizer=tokenizer)
+        stage = VideoStage(spec, video, recipe.loop.seed, name=recipe.stage, initial=_video(start), tokenizer=tokenizer, began_with=began_with)
     return Opened(stage=stage, samples=train, held_out=held_out)
 
 
@@ -73,6 +75,12 @@ def _video(start: OpenedWeights | None) -> VideoModel | None:
     if start is None:
         return None
     return start.model.video if isinstance(start.model, VaVAM) else start.model
+
+
+def _of_card(card: ModelCard) -> dict[str, Any]:
+    """What a run keeps of the model directory that it begins with: at the time of its export another model may lie there."""
+    about = {k: getattr(card, k) for k in ("model_id", "source", "licence", "domain")}
+    return about | {"training": dict(card.training or {})}
 
 
 def _spec(recipe: Recipe, start: OpenedWeights) -> ModelSpec:

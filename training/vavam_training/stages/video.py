@@ -15,6 +15,7 @@ from vavam_ros.core.model import VideoModel, init_weights, next_token_loss
 from vavam_ros.core.spec import ModelSpec
 from vavam_ros.core.tokenizer import VQ16
 from vavam_training.contracts import Batch, LossTerms, ParamGroup, Picture
+from vavam_training.loop.checkpoints import BEGAN
 from vavam_training.loop.optim import mup_groups_video
 from vavam_training.stages.costs import video_forward_flops
 from vavam_training.stages.drawing import generated_beside_true
@@ -59,10 +60,11 @@ class VideoStage:
         name: str = "pretrain",
         initial: VideoModel | None = None,
         tokenizer: VQ16 | None = None,
+        began_with: Mapping[str, Any] | None = None,
     ) -> None:
-        """`initial`: weights to start from (fine-tuning); `tokenizer`: to decode pictures for people."""
+        """`initial`: weights to start from (fine-tuning); `tokenizer`: to decode pictures for people; `began_with`: what is known of the former."""
         self.name, self.spec, self.options, self._seed = name, spec, options, seed
-        self._initial, self._tokenizer = initial, tokenizer
+        self._initial, self._tokenizer, self._began_with = initial, tokenizer, began_with
         if initial is not None and initial.spec != spec.video:
             raise ConfigError(f"video stage: the weights given are of {initial.spec}, expected {spec.video}")
 
@@ -122,7 +124,5 @@ class VideoStage:
         return dict(state)
 
     def describe(self) -> dict[str, Any]:
-        """The specification."""
-        return {"spec": self.spec.to_dict(), "tokenizer_spec": None}
-
-
+        """The specification, and what the weights began with."""
+        return {"spec": self.spec.to_dict(), "tokenizer_spec": None, BEGAN: self._began_with}
