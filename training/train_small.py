@@ -157,16 +157,19 @@ def _train(stage: str, workers: int, out: Path, size: Size, changes: list[str]) 
     arguments: list[str | Path] = ["train", RUNS / f"{stage}.yaml", "--out", str(out / stage)]
     batch = read_recipe(RUNS / f"{stage}.yaml").loop.batch_size
     processes = max(n for n in range(1, workers + 1) if batch % n == 0)  # each takes an equal part of a batch
-    _do(stage, [*_processes(processes), *arguments, *(x for c in changes for x in ("--set", c))])
+    stopped = out / f"{stage}.stopped"  # torchrun makes a 1 of the status of a run that was told to stop
+    stopped.unlink(missing_ok=True)
+    _do(stage, [*_processes(processes), *arguments, "--stopped", stopped, *(x for c in changes for x in ("--set", c))], stopped)
 
 
-def _do(name: str, command: list[str | Path]) -> None:
-    """Run a step; ends the program with its status where it fails."""
+def _do(name: str, command: list[str | Path], stopped: Path | None = None) -> None:
+    """Run a step; ends the program with its status where it fails, 75 where it was told to stop. `stopped`: a file that says so, too."""
     print(f"── {name}", flush=True)
     environment = {k: v for k, v in os.environ.items() if k not in ROS_LEFTOVERS} | {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1")}
     begun = time.monotonic()
     status = subprocess.run([str(c) for c in command], env=environment, cwd=ROOT, check=False).returncode
     if status:
+        status = GOES_ON if stopped is not None and stopped.exists() else status
         said = "was told to stop; the same command goes on" if status == GOES_ON else f"ended with status {status}"
         print(f"{name} {said}", file=sys.stderr)
         sys.exit(status)

@@ -16,6 +16,7 @@ from vavam_ros.bags import BagReader
 from vavam_ros.cli.main import main as vavam
 from vavam_ros.core.artifact import load_artifact
 from vavam_ros.core.artifact.directory import random_artifact
+from vavam_ros.core.artifact.model_card import read_card
 from vavam_ros.core.model import VaVAM
 from vavam_ros.core.model.flow import plan_noise
 from vavam_ros.core.spec import SMALL
@@ -140,7 +141,10 @@ def test_what_cannot_be_learned(bags: Path, tokenizer: Path, tmp_path: Path, cap
     command = ["finetune", "--from", str(UPSTREAM), "--bags", str(bags), "--tokenizer", str(tokenizer), "--out", str(tmp_path / "out"), *QUICK]
     assert main([*command, "--learn", "video"]) == 2
     assert "choose expert or both" in capsys.readouterr().err
-    assert main([*command, "--learn", "both", "--steps", "1"]) == 0
+    assert main([*command, "--command-rule", "recorded"]) == 2
+    assert "expected --nodes-command-rule" in capsys.readouterr().err
+    assert main([*command, "--learn", "both", "--steps", "1", "--command-rule", "recorded", "--nodes-command-rule", "lookahead"]) == 0
+    assert read_card(tmp_path / "out" / "model").command_rule == "lookahead"
 
 
 def test_a_budget_that_is_too_small(bags: Path, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -26,7 +26,7 @@ def script() -> ModuleType:
 def steps(script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *words: str) -> dict[str, list[str]]:
     """Name → command of all steps of a run."""
     noted: dict[str, list[str]] = {}
-    monkeypatch.setattr(script, "_do", lambda name, command: noted.update({name: [str(c) for c in command]}))
+    monkeypatch.setattr(script, "_do", lambda name, command, stopped=None: noted.update({name: [str(c) for c in command]}))
     for tool in ("WORLD", "VAVAM_TRAIN"):
         monkeypatch.setattr(script, tool, SCRIPT)  # something that is there
     monkeypatch.setattr(sys, "argv", ["train_small.py", "--out", str(tmp_path), *words])
@@ -86,3 +86,13 @@ def test_a_batch_is_parted_equally_by_as_many_processes_as_divide_it(
             assert batch % processes == 0
             found.add(processes)
     assert found == expected
+
+
+@pytest.mark.parametrize(("says_so", "expected"), [(True, 75), (False, 1)])
+def test_a_step_that_was_told_to_stop(script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str], says_so: bool, expected: int) -> None:
+    """torchrun ends with 1 either way."""
+    stopped = tmp_path / "action.stopped"
+    with pytest.raises(SystemExit) as ended:
+        script._do("action", ["sh", "-c", f"touch {stopped}; exit 1" if says_so else "exit 1"], stopped)
+    assert ended.value.code == expected
+    assert ("the same command goes on" in capsys.readouterr().err) == says_so

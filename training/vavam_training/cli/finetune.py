@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from vavam_ros.core.artifact.model_card import CommandRule
 from vavam_ros.core.contracts import ConfigError
 from vavam_training.cli import data
 from vavam_training.cli.train import GOES_ON
@@ -36,6 +37,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     learn.add_argument("--seed", type=int, default=0, help="default %(default)s")
     learn.add_argument("--command-rule", choices=sorted(RULES), help="how the labels' commands are made (default: what the model's card means; lookahead and "
                        "neuroncap: recorded)")  # fmt: skip
+    learn.add_argument("--nodes-command-rule", dest="nodes_rule", choices=get_args(CommandRule), default="", help="how the nodes are to make commands from a "
+                       "route; needed for recorded commands where no card says it")  # fmt: skip
     learn.add_argument("--device", default="auto", help="auto, cpu, cuda (default %(default)s)")
     learn.add_argument("--precision", choices=("fp32", "bf16"), help="default: the faster one on this machine")
     learn.add_argument("--max-minutes", type=float, default=0.0, help="of training, then a checkpoint and status 75 (default: no limit)")
@@ -63,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     sets = _imported(args, args.bags, tokenizer, "")
     held_out = _imported(args, args.held_out_bags, tokenizer, "held_out_")
     chosen = {k: getattr(args, k) for k in ("start", "out", "held_out_share", "learn", "steps", "batch", "lr", "seed", "memory_gb", "command_rule", "device",
-                                            "max_minutes", "samples", "every_s", "windows", "name", "stored")}  # fmt: skip
+                                            "nodes_rule", "max_minutes", "samples", "every_s", "windows", "name", "stored")}  # fmt: skip
     base = UPSTREAM_LICENCE if args.start.is_file() else ""
     precision = args.precision or fastest_precision()
     config = FinetuneConfig(**chosen, sets=sets, held_out_sets=held_out, tokenizer=tokenizer, grid_hw=grid_hw, precision=precision, base_licence=base)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from vavam_ros.core.artifact import ModelCard
+from vavam_ros.core.artifact.model_card import CommandRule
 from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.spec import VideoSpec
 from vavam_training.contracts import DataError
@@ -25,8 +26,8 @@ class FinetuneConfig:
     """`sets`: token sets to learn from, of which `held_out_share` of the drives is kept out; `held_out_sets`: instead, sets that are only judged on.
 
     `learn`: expert (the video model frozen and detached), both, or video (the next token; video models); auto: expert where there is one. `memory_gb`: GiB
-    that training may use, None for as much as a whole batch needs. `command_rule`: of the labels; None for what the model's card means. `base_licence`:
-    of the weights that are gone on from."""
+    that training may use, None for as much as a whole batch needs. `command_rule`: of the labels; None for what the model's card means. `nodes_rule`:
+    how the nodes are to make commands from a route, where no card says so. `base_licence`: of the weights that are gone on from."""
 
     start: Path
     out: Path
@@ -42,6 +43,7 @@ class FinetuneConfig:
     seed: int = 0
     memory_gb: float | None = None
     command_rule: str | None = None
+    nodes_rule: str = ""
     device: str = "auto"
     precision: str = "fp32"
     max_minutes: float = 0.0
@@ -80,10 +82,21 @@ def learns(config: FinetuneConfig, opened: OpenedWeights) -> str:
 
 
 def label_rule(config: FinetuneConfig, card: ModelCard | None) -> str:
-    """The rule of the labels' commands: what was asked for, else what the card's means."""
-    if config.command_rule:
-        return config.command_rule
-    return "horizon_3s" if card is None or card.command_rule == "reference" else "recorded"
+    """The rule of the labels' commands: what was asked for, else what the card's means. Raises ConfigError for recorded ones of a rule that nobody knows."""
+    chosen = config.command_rule or ("horizon_3s" if card is None or card.command_rule == "reference" else "recorded")
+    if chosen == "recorded" and card is None and not config.nodes_rule:
+        raise ConfigError(
+            f"commands: got recorded ones, and {config.start} has no card that says how the nodes make them from a route; expected --nodes-command-rule, the "
+            "rule that the bags were recorded with"
+        )
+    return chosen
+
+
+def rule_of_card(config: FinetuneConfig, card: ModelCard | None, rule: str) -> CommandRule:
+    """How the nodes are to make commands for a model whose labels have `rule`."""
+    if config.nodes_rule:
+        return cast(CommandRule, config.nodes_rule)
+    return card.command_rule if card is not None and rule == "recorded" else "reference"
 
 
 def parts_of(config: FinetuneConfig) -> list[dict[str, Any]]:

@@ -10,14 +10,13 @@ from typing import Any
 
 import yaml
 
-from vavam_ros.core.artifact.model_card import CommandRule
 from vavam_ros.core.contracts import ConfigError
 from vavam_training.contracts import ResumeError
 from vavam_training.dataset import TokenDataset
 from vavam_training.evaluation.evaluate import EvaluateConfig, evaluate
 from vavam_training.evaluation.open_loop import OpenLoopConfig
 from vavam_training.export.artifact import ExportConfig, export_artifact
-from vavam_training.finetuning.config import FinetuneConfig, label_rule, learns, parts_of, recipe_of
+from vavam_training.finetuning.config import FinetuneConfig, label_rule, learns, parts_of, recipe_of, rule_of_card
 from vavam_training.finetuning.judged import Change, Judged, changes
 from vavam_training.finetuning.memory import GIB, Fit, fitted, peak_of_training
 from vavam_training.finetuning.page import write_report
@@ -152,8 +151,7 @@ def _export(config: FinetuneConfig, opened: OpenedWeights, rule: str) -> ExportC
     card = opened.card
     base = config.base_licence or (card.licence if card is not None else "")
     drives = {TokenDataset.open(p).manifest.licence for p in config.sets}
-    kept: CommandRule = card.command_rule if card is not None and rule == "recorded" else "reference"
     return ExportConfig(
-        run=config.out / "run", tokenizer=config.tokenizer, out=config.out / "model", name=config.name, stored=config.stored, command_rule=kept,
-        notes=f"fine-tuned from {opened.source}", licence="; ".join(dict.fromkeys(filter(None, [base, *sorted(drives)]))),
+        run=config.out / "run", tokenizer=config.tokenizer, out=config.out / "model", name=config.name, stored=config.stored,
+        command_rule=rule_of_card(config, card, rule), notes=f"fine-tuned from {opened.source}", licence="; ".join(dict.fromkeys(filter(None, [base, *sorted(drives)]))),
     )  # fmt: skip
