@@ -207,3 +207,11 @@ def test_what_is_chosen_was_measured() -> None:
     fit = fitted(16, 1000, lambda n: 100 + 10 * n * n)
     assert fit.micro_batch == 8
     assert fit.peak_bytes == 740
+
+
+def test_the_rule_of_a_models_labels(tuned: Path) -> None:
+    """A card that says `lookahead` means recorded commands; a run has its recipe's; an upstream file says nothing."""
+    root = Path(__file__).resolve().parents[2]
+    assert open_weights(root / "models" / "world").label_rule == "recorded"
+    assert open_weights(tuned / "run").label_rule == open_weights(tuned / "model").label_rule == "horizon_3s"
+    assert open_weights(UPSTREAM, grid_hw=GRID_HW).label_rule == "horizon_3s"

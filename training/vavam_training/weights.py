@@ -36,6 +36,14 @@ class OpenedWeights:
     meta: dict[str, Any] | None = None  # of a checkpoint
     step: int | None = None  # of the last stage's training, where it is known
 
+    @property
+    def label_rule(self) -> str:
+        """The rule by which commands of its labels are made (windows.RULES): a run's own; of a model directory what its card means; else where it is in 3 s."""
+        notes = (self.meta or {}).get("notes", {})
+        if isinstance(notes, dict) and "command_rule" in notes:
+            return str(notes["command_rule"])
+        return "horizon_3s" if self.card is None or self.card.command_rule == "reference" else "recorded"
+
 
 def open_weights(path: Path | str, device: torch.device | str = "cpu", *, grid_hw: tuple[int, int] | None = None) -> OpenedWeights:
     """A run or checkpoint folder, a model directory, or an upstream-format .pt (`grid_hw`: its token grid, where 576 tokens a frame are not the case).

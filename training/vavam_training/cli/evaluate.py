@@ -27,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     loop = parser.add_argument_group("trajectories")
     loop.add_argument("--samples", type=int, default=10, metavar="K", help="of a window, k of minADE_k (default %(default)s)")
     loop.add_argument("--steps", type=int, help="Euler steps (default: the model's)")
-    loop.add_argument("--command-rule", choices=sorted(RULES), help="how commands are made (default: the run's, else horizon_3s)")
+    loop.add_argument("--command-rule", choices=sorted(RULES), help="how commands are made (default: the run's, or what the card means; else horizon_3s)")
     loop.add_argument("--max-sideways-m", type=float, metavar="M", help="leave out trajectories on which the vehicle was moved by hand (default: as the run)")
     loop.add_argument("--resamples", type=int, default=2000, help="of the bootstrap (default %(default)s)")
     video = parser.add_argument_group("video")

@@ -37,7 +37,7 @@ from vavam_training.windows import WindowSpec
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluateConfig:
     """What is evaluated. `data`: none for the run's own held-out drives; `tokenizer`: none for the artifact's or the recipe's; `every_s`: between windows of a
-    drive, 0 for all; `command_rule`, `max_sideways_m`: none for the
+    drive, 0 for all; `command_rule`: none for the model's (`OpenedWeights.label_rule`); `max_sideways_m`: none for the
     run's (windows.WindowSpec); `layer`: of the video model whose features are read, none for the middle; `labelled`: pictures with classes, one path or two."""
 
     model: Path
@@ -150,7 +150,7 @@ def _video(config: EvaluateConfig, opened: OpenedWeights, data: OpenedParts, tok
 def _open_loop(config: EvaluateConfig, opened: OpenedWeights, model: VaVAM, data: OpenedParts, device: torch.device) -> OpenLoop | None:
     """None where no set has poses."""
     notes = _notes(opened)
-    rule = config.command_rule or notes.get("command_rule", "horizon_3s")
+    rule = config.command_rule or opened.label_rule
     sideways = config.max_sideways_m if config.max_sideways_m is not None else notes.get("max_sideways_m")
     spec = WindowSpec.of(model.spec, labelled=True, command_rule=rule, max_sideways_m=sideways)
     parts = [p for p in data.parts if any(p.dataset.has_motion)]

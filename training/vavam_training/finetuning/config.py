@@ -26,7 +26,7 @@ class FinetuneConfig:
     """`sets`: token sets to learn from, of which `held_out_share` of the drives is kept out; `held_out_sets`: instead, sets that are only judged on.
 
     `learn`: expert (the video model frozen and detached), both, or video (the next token; video models); auto: expert where there is one. `memory_gb`: GiB
-    that training may use, None for as much as a whole batch needs. `command_rule`: of the labels; None for what the model's card means. `nodes_rule`:
+    that training may use, None for as much as a whole batch needs. `command_rule`: of the labels; None for the model's. `nodes_rule`:
     how the nodes are to make commands from a route, where no card says so. `base_licence`: of the weights that are gone on from."""
 
     start: Path
@@ -81,10 +81,10 @@ def learns(config: FinetuneConfig, opened: OpenedWeights) -> str:
     return chosen
 
 
-def label_rule(config: FinetuneConfig, card: ModelCard | None) -> str:
-    """The rule of the labels' commands: what was asked for, else what the card's means. Raises ConfigError for recorded ones of a rule that nobody knows."""
-    chosen = config.command_rule or ("horizon_3s" if card is None or card.command_rule == "reference" else "recorded")
-    if chosen == "recorded" and card is None and not config.nodes_rule:
+def label_rule(config: FinetuneConfig, opened: OpenedWeights) -> str:
+    """The rule of the labels' commands: what was asked for, else the model's. Raises ConfigError for recorded ones of a rule that nobody knows."""
+    chosen = config.command_rule or opened.label_rule
+    if chosen == "recorded" and opened.card is None and not config.nodes_rule:
         raise ConfigError(
             f"commands: got recorded ones, and {config.start} has no card that says how the nodes make them from a route; expected --nodes-command-rule, the "
             "rule that the bags were recorded with"

@@ -45,7 +45,7 @@ def finetune(config: FinetuneConfig) -> Finetuned | None:
         raise ConfigError(f"finetune is one process: torchrun … train {config.out / RECIPE} trains with many, then this command goes on from there")
     _check_folder(config)
     opened = open_weights(config.start, grid_hw=config.grid_hw)
-    rule = label_rule(config, opened.card)
+    rule = label_rule(config, opened)
     with joined(config.device) as processes:
         device = processes.device
     recipe_file, fit = _recipe(config, opened, rule)
@@ -153,5 +153,6 @@ def _export(config: FinetuneConfig, opened: OpenedWeights, rule: str) -> ExportC
     drives = {TokenDataset.open(p).manifest.licence for p in config.sets}
     return ExportConfig(
         run=config.out / "run", tokenizer=config.tokenizer, out=config.out / "model", name=config.name, stored=config.stored,
-        command_rule=rule_of_card(config, card, rule), notes=f"fine-tuned from {opened.source}", licence="; ".join(dict.fromkeys(filter(None, [base, *sorted(drives)]))),
+        command_rule=rule_of_card(config, card, rule),
+        notes=f"fine-tuned from {opened.source}", licence="; ".join(dict.fromkeys(filter(None, [base, *sorted(drives)]))),
     )  # fmt: skip
