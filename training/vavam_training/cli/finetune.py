@@ -88,6 +88,8 @@ def _is_model_directory(path: Path) -> bool:
 
 def _imported(args: argparse.Namespace, folders: list[Path], tokenizer: Path, prefix: str) -> tuple[Path, ...]:
     """Their token sets, in OUT/tokens. What is there already is kept."""
+    import torch
+
     names = [f.resolve().stem for f in folders]
     if len({*names}) < len(names):
         raise ConfigError(f"bags: got the names {names}, expected folders with different names")
@@ -95,7 +97,7 @@ def _imported(args: argparse.Namespace, folders: list[Path], tokenizer: Path, pr
     for folder, name in zip(folders, names, strict=True):
         out = args.out / "tokens" / f"{prefix}{name}"
         rest: dict[str, Any] = {"path": str(folder), "source": "rosbag", "out": out, "tokenizer": tokenizer, "name": out.name, "batch": None, "looks": None}
-        rest["device"] = "cpu" if args.device == "auto" else args.device
+        rest["device"] = args.device if args.device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
         data.import_set(argparse.Namespace(**(vars(args) | rest)))
         found.append(out)
     return tuple(found)
