@@ -78,6 +78,37 @@ def test_recomputed_activations_give_the_same_gradients() -> None:
         torch.testing.assert_close(a, b)
 
 
+@pytest.mark.parametrize("video_loss", [0.0, 0.3])
+def test_recomputed_activations_of_a_video_model_that_learns_with_the_expert(video_loss: float) -> None:
+    """The same gradients, with less kept for them."""
+    found, kept = [], []
+    for recomputed in (False, True):
+        options = ActionOptions(detach_video=False, train_video=True, video_loss=video_loss, checkpoint_activations=recomputed)
+        stage = ActionStage(tiny.SPEC, options, 1)
+        held: dict[int, int] = {}
+
+        def note(tensor: torch.Tensor, held: dict[int, int] = held) -> torch.Tensor:
+            held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        model = alive(stage)
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda t: t):
+            loss = stage.loss(model, batch(), generator(), "model", 0).total
+        kept.append(sum(held.values()))
+        loss.backward()
+        found.append({name: p.grad for name, p in model.named_parameters()})
+    for name, a in found[0].items():
+        if a is not None or found[1][name] is not None:  # the readout where the video has no loss of its own
+            torch.testing.assert_close(found[1][name], a)
+    assert any(name.startswith("video.") and g is not None and float(g.abs().max()) > 0.0 for name, g in found[1].items())
+    assert kept[1] < 0.8 * kept[0]
+
+
+def test_a_frozen_video_model_has_nothing_to_compute_again() -> None:
+    with pytest.raises(ConfigError, match="needs train_video"):
+        ActionOptions(checkpoint_activations=True)
+
+
 def test_detached_or_not_the_expert_learns_the_same() -> None:
     detached = ActionStage(tiny.SPEC, ActionOptions(), 1)
     attached = ActionStage(tiny.SPEC, ActionOptions(detach_video=False), 1)

@@ -124,7 +124,7 @@ def _held_out(names: Sequence[str], share: float) -> dict[str, Any]:
 
 
 def recipe_of(config: FinetuneConfig, opened: OpenedWeights, parts: list[dict[str, Any]], rule: str, *, micro_batch: int, checkpoint: bool) -> dict[str, Any]:
-    """The recipe of the run, plain types. `checkpoint`: activations are computed again instead of kept (video)."""
+    """The recipe of the run, plain types. `checkpoint`: activations are computed again instead of kept (both, video)."""
     chosen = learns(config, opened)
     options: dict[str, Any] = {"both": {"train_video": True, "detach_video": False, "video_loss": VIDEO_LOSS}}.get(chosen, {})
     if checkpoint:

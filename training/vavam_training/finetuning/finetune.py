@@ -105,7 +105,7 @@ def _recipe(config: FinetuneConfig, opened: OpenedWeights, rule: str) -> tuple[P
     if config.memory_gb is not None:
         print(f"memory: measuring how many windows at a time fit into {config.memory_gb:g} GiB", flush=True)
         fit = fitted(config.batch, config.memory_gb * GIB, lambda n: peak_of_training(trial, n))
-        if not fit.micro_batch and learns(config, opened) == "video":
+        if not fit.micro_batch and learns(config, opened) != "expert":
             checkpoint = True
             write(trial, 0, True)
             fit = fitted(config.batch, config.memory_gb * GIB, lambda n: peak_of_training(trial, n))

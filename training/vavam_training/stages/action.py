@@ -24,6 +24,7 @@ from vavam_training.stages import frames_attention
 from vavam_training.stages.costs import action_forward_flops, video_context_flops, video_forward_flops
 from vavam_training.stages.drawing import decoded, seen_from_above
 from vavam_training.stages.embedding import embed_codes
+from vavam_training.stages.recomputing import recomputed_context
 
 TIMES = ("beta", "uniform")
 
@@ -39,6 +40,8 @@ class ActionOptions:
     `waypoint_weights`: a pair (ahead, to the left) for each waypoint, by which squared errors are weighted (scaled to a mean of 1; empty: all alike).
     The flow that is learned stays the same, each coordinate's best velocity being its own mean; a mean over metres would spend the model on how far ahead
     the last waypoint lies, which is uncertain anyway, and not on the decimetres to the side that steering needs.
+    `checkpoint_activations`: of a video model that learns, keep each layer's keys and values alone and compute the rest again for the gradient: less memory,
+    a third more work.
     Plans are learned for every frame of a window from the frames up to it, so each length of context is learned too."""
 
     init_std: float = 0.0086
@@ -49,6 +52,7 @@ class ActionOptions:
     time: str = "beta"
     noise_draws: int = 1
     codebook_embedding: bool = False
+    checkpoint_activations: bool = False
     waypoint_weights: tuple[tuple[float, float], ...] = ()
     pictures: int = 4
 
@@ -59,6 +63,8 @@ class ActionOptions:
             raise ConfigError("action stage: video_loss needs train_video: a frozen video model learns nothing from it")
         if self.train_video and self.detach_video:
             raise ConfigError("action stage: train_video needs detach_video: false; without a graph the video model learns nothing")
+        if self.checkpoint_activations and not self.train_video:
+            raise ConfigError("action stage: checkpoint_activations needs train_video: of a frozen video model nothing is kept that could be computed again")
         if {len(pair) for pair in self.waypoint_weights} - {2} or any(min(pair) <= 0.0 for pair in self.waypoint_weights):
             raise ConfigError(f"action stage: waypoint_weights got {self.waypoint_weights}, expected pairs (ahead, to the left) above 0")
         if self.init_std <= 0.0 or self.video_loss < 0.0 or self.noise_draws < 1 or self.pictures < 0:
@@ -119,9 +125,15 @@ class ActionStage:
         assert isinstance(module, VaVAM)
         if batch.positions_m is None or batch.command is None:
             raise DataError("action stage: got windows without trajectories; use data with poses (labelled windows)")
+        again = self.options.checkpoint_activations and torch.is_grad_enabled()
         if not self.options.video_loss:
-            return LossTerms(total=self.flow_loss(module, batch.tokens, batch.positions_m, batch.command, generator))
-        context, logits = module.video.context_and_logits(batch.tokens)
+            context = recomputed_context(module.video, batch.tokens)[0] if again else None
+            return LossTerms(total=self.flow_loss(module, batch.tokens, batch.positions_m, batch.command, generator, context))
+        if again:
+            context, state = recomputed_context(module.video, batch.tokens)
+            logits = module.video.readout(state)
+        else:
+            context, logits = module.video.context_and_logits(batch.tokens)
         flow = self.flow_loss(module, batch.tokens, batch.positions_m, batch.command, generator, context)
         video = next_token_loss(logits.float(), batch.tokens)
         return LossTerms(total=flow + self.options.video_loss * video, parts={"flow": flow.detach(), "video": video.detach()})

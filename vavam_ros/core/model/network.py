@@ -170,9 +170,13 @@ class VideoModel(nn.Module):
 
     def layer(self, i: int, x: Tensor) -> Tensor:
         """The residual stream (B, N, d) of whole windows, after layer i from before it."""
+        return self.layer_with_keys(i, x)[0]
+
+    def layer_with_keys(self, i: int, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """`layer`, and the layer's keys and values."""
         block = blocks_of(self.blocks)[i]
         q, k, v = block.attention.project(norm(x))
-        return block.finish(x, video_attention(q, k, v, self.scale, None))
+        return block.finish(x, video_attention(q, k, v, self.scale, None)), k, v
 
     def features(self, tokens: Tensor, layer: int) -> Tensor:
         """(B, t, h, w, d) after `layer` (0-based, negative from the end); the last layer's come normalised."""
@@ -193,10 +197,9 @@ class VideoModel(nn.Module):
         self.check(tokens, values=True)
         context = self.empty_context()
         x = self.embed(rearrange(tokens, "b t h w -> b (t h w)"))
-        for i, block in enumerate(blocks_of(self.blocks)):
-            q, k, v = block.attention.project(norm(x))
-            k, v = context.append(i, k, v)
-            x = block.finish(x, video_attention(q, k, v, self.scale, None))
+        for i in range(self.spec.layers):
+            x, k, v = self.layer_with_keys(i, x)
+            context.append(i, k, v)
         context.length = x.shape[1]
         return context, self.readout(x)
 
