@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,9 +27,11 @@ from vavam_ros.core.tokenizer.vq16 import TokenizerSpec
 from vavam_ros.core.upstream.checkpoints import open_checkpoint
 from vavam_training.cli.main import main
 from vavam_training.dataset import TokenDataset
-from vavam_training.finetuning.config import _held_out
+from vavam_training.finetuning import finetune as steps
+from vavam_training.finetuning.config import split_seed
 from vavam_training.finetuning.judged import Judged
 from vavam_training.finetuning.memory import fitted
+from vavam_training.loop.train import Outcome
 from vavam_training.mixing.mixture import split_drives
 from vavam_training.weights import open_weights
 
@@ -83,6 +88,7 @@ def test_before_and_after_on_drives_that_were_not_learned(tuned: Path) -> None:
     dataset = TokenDataset.open(tuned / "tokens" / "own")
     kept, held = split_drives(dataset.drive_names, part["held_out_share"], part["held_out_seed"])
     assert (len(kept), len(held)) == (2, 1)
+    assert yaml.safe_load((tuned / "recipe.yaml").read_text())["loop"]["micro_batch"] == 0  # all of them fit, for as many processes as there may be
     judged = json.loads((tuned / "after" / "evaluation.json").read_text())["data"][0]["drives"]
     assert judged == [dataset.drive_names[i] for i in held]
     page = (tuned / "index.html").read_text()
@@ -155,7 +161,7 @@ def test_a_budget_that_is_too_small(bags: Path, tokenizer: Path, tmp_path: Path,
     assert {p.name for p in (tmp_path / "out").iterdir()} == {"tokens"}  # a larger budget can be given now
 
 
-def test_a_video_model_and_bags_of_its_own_to_judge_it(model_dir: Path, bags: Path, tmp_path: Path) -> None:
+def test_a_video_model_and_bags_of_its_own_to_judge_it(model_dir: Path, bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--learn video from a model directory without an expert: next-token loss alone, and a video model comes of it."""
     words = ["data", "import", "--path", str(bags), "--tokenizer", str(model_dir), "--out", str(tmp_path / "set"), "--licence", "CC0"]
     assert main(words) == 0
@@ -167,8 +173,12 @@ def test_a_video_model_and_bags_of_its_own_to_judge_it(model_dir: Path, bags: Pa
     assert main(["train", str(tmp_path / "video.yaml")]) == 0
     assert main(["export", "--run", str(tmp_path / "video"), "--tokenizer", str(model_dir), "--out", str(tmp_path / "video_model")]) == 0
     out = tmp_path / "out"
-    command = ["finetune", "--from", str(tmp_path / "video_model"), "--bags", str(bags), "--held-out-bags", str(bags / "drive-0.mcap"), "--out", str(out)]
-    assert main([*command, *QUICK]) == 0
+    command = ["finetune", "--from", str(tmp_path / "video_model"), "--held-out-bags", str(bags / "drive-0.mcap"), "--out", str(out), *QUICK]
+    assert main([*command, "--bags", str(bags)]) == 2
+    assert "drive-0.mcap would be learned from, too" in capsys.readouterr().err
+    assert main([*command, "--bags", str(bags / "drive-1.mcap"), str(bags / "drive-2.mcap")]) == 0
+    parts = yaml.safe_load((out / "recipe.yaml").read_text())["data"]["parts"]
+    assert [(p["name"], p["held_out_share"]) for p in parts] == [("drive-1", 0.0), ("drive-2", 0.0), ("held_out_drive-0", 1.0)]
     [change] = json.loads((out / "report.json").read_text())["changes"]
     assert change["name"] == "next-token loss [nats]"
     assert change["difference"]["value"] != 0.0
@@ -186,14 +196,74 @@ def test_one_drive_alone(bags: Path, tokenizer: Path, tmp_path: Path, capsys: py
     assert "give others as --held-out-bags" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("names", "share"), [(2, 0.2), (3, 0.2), (5, 0.5), (40, 0.1), (4, 0.99)])
-def test_some_drives_on_either_side(names: int, share: float) -> None:
-    drives = [f"bag-{i}" for i in range(names)]
-    chosen = _held_out(drives, share)
-    kept, held = split_drives(drives, chosen["held_out_share"], chosen["held_out_seed"])
+@pytest.mark.parametrize(("count", "share"), [(2, 0.2), (3, 0.2), (5, 0.5), (40, 0.1), (4, 0.99)])
+def test_some_drives_on_either_side(count: int, share: float) -> None:
+    drives = [f"bag-{i}" for i in range(count)]
+    kept, held = split_drives(drives, share, split_seed(drives, share))
     assert kept
     assert held
-    assert abs(len(held) - min(max(share * names, 1), names - 1)) <= 1
+    assert len(held) <= max(1, 1.5 * share * count)
+
+
+def test_a_drive_keeps_its_side_when_others_are_added() -> None:
+    few, many = [f"bag-{i}" for i in range(20)], [f"bag-{i}" for i in range(60)]
+    before, after = (split_drives(d, 0.2, split_seed(d, 0.2))[1] for d in (few, many))
+    assert before == tuple(i for i in after if i < 20)
+
+
+def test_bags_one_by_one_are_parted_together(bags: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a shell expands drives/*.mcap; and what memory allows is written down. The training itself does not matter here."""
+    monkeypatch.setattr(steps, "peak_of_training", lambda recipe, windows: windows * 2**30)
+    monkeypatch.setattr(steps, "_judged", lambda *_: None)
+    monkeypatch.setattr(steps, "run_recipe", _stopped)
+    each = [str(b) for b in sorted(bags.iterdir())]
+    command = ["finetune", "--from", str(UPSTREAM), "--bags", *each, "--tokenizer", str(tokenizer), "--out", str(tmp_path / "out"), *QUICK]
+    assert main([*command, "--memory-gb", "3"]) == 75
+    recipe = yaml.safe_load((tmp_path / "out" / "recipe.yaml").read_text())
+    assert sorted(p["held_out_share"] for p in recipe["data"]["parts"]) == [0.0, 0.0, 1.0]
+    assert recipe["loop"]["micro_batch"] == 2
+
+
+def _stopped(recipe: Any) -> tuple[Outcome, bool]:
+    return Outcome(finished=False, step=0, checkpoint=Path(recipe.out)), True
+
+
+def test_other_bags_in_the_same_folder(bags: Path, tuned: Path, tokenizer: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Their names are the same; they are not what was learned from."""
+    (tmp_path / "own").mkdir()
+    for bag in bags.iterdir():
+        shutil.copy(bag, tmp_path / "own" / bag.name)
+    command = ["finetune", "--from", str(UPSTREAM), "--tokenizer", str(tokenizer), "--out", str(tuned), *QUICK, "--memory-gb", "6"]
+    assert main([*command, "--bags", str(tmp_path / "own")]) == 2
+    assert "holds another fine-tuning: inputs" in capsys.readouterr().err
+    assert main([*command, "--bags", str(bags), "--rate-hz", "5"]) == 2
+    assert "'rate_hz': 5.0" in capsys.readouterr().err
+
+
+def test_killed_before_the_export_and_again_from_a_run(tuned: Path, bags: Path, tokenizer: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a run, which has no card: licences of all stages come along. Nothing that was done is done again."""
+    out = tmp_path / "out"
+    command = ["finetune", "--from", str(tuned / "run"), "--bags", str(bags), "--tokenizer", str(tokenizer), "--out", str(out), *QUICK]
+
+    def killed(_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(steps, "export_artifact", killed)
+        assert main(command) == 130
+    assert not (out / "model").exists()
+    monkeypatch.setattr(steps, "evaluate", killed)  # both are there
+    assert main(command) == 0
+    licence = read_card(out / "model").licence
+    assert "CC0" in licence
+    assert "research use only" in licence
+    assert [s["stage"] for s in read_card(out / "model").training["stages"]] == ["action", "action"]  # type: ignore[index]
+
+
+def test_a_tokenizer_of_another_model(tuned: Path, model_dir: Path, bags: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["finetune", "--from", str(tuned / "model"), "--bags", str(bags), "--tokenizer", str(model_dir), "--out", str(tmp_path / "out"), *QUICK]
+    assert main(command) == 2
+    assert "leave the option out" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("each", "budget", "expected"), [(10, 1000, 12), (10, 145, 4), (10, 109, 1), (10, 99, 0), (0, 100, 12)])
@@ -203,10 +273,11 @@ def test_as_many_windows_as_fit(each: int, budget: int, expected: int) -> None:
 
 
 def test_what_is_chosen_was_measured() -> None:
-    """Memory that grows faster than the second measurement says: the next smaller part is taken."""
+    """Memory that grows faster than the second measurement says: the next smaller part is taken. What runs out of memory is too much."""
     fit = fitted(16, 1000, lambda n: 100 + 10 * n * n)
-    assert fit.micro_batch == 8
-    assert fit.peak_bytes == 740
+    assert (fit.micro_batch, fit.peak_bytes) == (8, 740)
+    fit = fitted(17, 1000, lambda n: 100 if n == 1 else math.inf)
+    assert (fit.micro_batch, fit.peak_bytes) == (1, 100)
 
 
 def test_the_rule_of_a_models_labels(tuned: Path) -> None:

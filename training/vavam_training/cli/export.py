@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     artifact.add_argument("--tokenizer", type=Path, metavar="DIR", help="run of stage tokenizer, or a model directory that has it; needed")
     artifact.add_argument("--name", default="", help="of the model (default: the recipe's)")
     artifact.add_argument("--notes", default="", help="for people")
-    artifact.add_argument("--licence", default="", help="of the weights (default: that of the data)")
+    artifact.add_argument("--licence", default="", help="of the weights (default: those of all that they learned from and began with)")
     artifact.add_argument("--stored", choices=("float32", "float16", "bfloat16"), default="float32", help="number format of the file (default %(default)s)")
     artifact.add_argument("--command-rule", choices=("reference", "neuroncap", "lookahead"), default="", help="how the nodes make commands from a route, "
                           "needed for models trained on recorded commands (default: as the labels mean it)")  # fmt: skip

@@ -17,8 +17,7 @@ from vavam_ros.core.contracts import ConfigError
 from vavam_ros.core.model import VaVAM, VideoModel
 from vavam_ros.core.spec import ModelSpec, with_name
 from vavam_training.contracts import DataError
-from vavam_training.export.lineage import training_section
-from vavam_training.mixing.config import DataConfig
+from vavam_training.export.lineage import inherited, learned_parts, training_section
 from vavam_training.tokenizing.load import load_tokenizer_dir, tokenizer_camera
 from vavam_training.weights import OpenedWeights, open_weights
 
@@ -63,13 +62,14 @@ def export_artifact(config: ExportConfig) -> ModelCard:
         camera = CANONICAL_CAMERAS.get(data[0]["camera"])
     if camera is None:
         raise DataError("camera: neither the tokenizer nor the data say what the pictures were taken through; expected a run that was given pictures")
+    before = inherited(opened.meta)
     card = ModelCard(
         spec=with_name(spec, config.name) if config.name else spec,
         tokenizer=tokenizer.spec,
         canonical_camera=camera.to_dict(),
-        domain=_domain(data),
+        domain=opened.card.domain if opened.card is not None else _domain(set(before.domains)),
         trained=True,
-        licence=config.licence or "; ".join(sorted({d["licence"] for d in data})) or "not stated",
+        licence=config.licence or (opened.card.licence if opened.card is not None else "; ".join(before.licences)) or "not stated",
         kind=opened.kind,
         command_rule=_command_rule(config, opened),
         source=opened.source,
@@ -113,10 +113,7 @@ def _data(opened: OpenedWeights) -> Iterator[dict[str, Any]]:
     """Token sets of the recipe that are still there, by their manifests."""
     from vavam_training.dataset import TokenDataset
 
-    recipe = _notes(opened).get("data")
-    if not recipe:
-        return
-    for part in DataConfig.from_dict(recipe).parts:
+    for part in learned_parts(_notes(opened).get("data")):
         manifest = TokenDataset.open(part.path if "://" in part.path else Path(part.path).expanduser()).manifest
         camera = manifest.canonical_camera.get("name", "") if manifest.canonical_camera else ""
         yield {
@@ -135,13 +132,11 @@ def _data(opened: OpenedWeights) -> Iterator[dict[str, Any]]:
         }
 
 
-def _domain(data: list[dict[str, Any]]) -> CardDomain:
-    found = {d["domain"] for d in data}
+def _domain(found: set[str]) -> CardDomain:
     if not found <= set(get_args(CardDomain)) or len(found) != 1:
         # What has seen both is held to the stricter rules of the two.
         return "synthetic_world" if not found or "synthetic_world" in found else "real"
-    domain: CardDomain = found.pop()
-    return domain
+    return cast(CardDomain, found.pop())
 
 
 def _spec(opened: OpenedWeights) -> ModelSpec:
