@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from vavam_ros.core.contracts import Command
-from vavam_ros.core.planning.metrics import ade_m
-from vavam_training.evaluation.open_loop import Predictions
+from vavam_training.checking.contact import evenly
+from vavam_training.evaluation.open_loop import Predictions, errors
 from vavam_training.evaluation.page import render, write_json
 from vavam_training.figures import BLUE, GREEN, GREY, INK, LINE, figure_uri, labelled, new_figure
 from vavam_training.finetuning.judged import LOSS, Change, Judged
 
-EXAMPLES = 6
+EXAMPLES, PLANNED = 6, "medoid_ade_m"
 
 
 def write_report(out: Path, title: str, found: Sequence[Change], before: Judged, after: Judged, facts: Sequence[tuple[str, str]]) -> Path:
@@ -63,7 +63,7 @@ def _row(c: Change) -> dict[str, Any]:
 
 def _by_drive(before: Predictions, after: Predictions) -> str:
     """The planner's ADE of each held-out drive, before and after."""
-    old, new = (_planned(p) for p in (before, after))
+    old, new = (errors(p)[PLANNED] for p in (before, after))
     drives = np.unique(after.drive)
     x, y = ([float(v[after.drive == d].mean()) for d in drives] for v in (old, new))
     figure, axis = new_figure(5.0, 4.2)
@@ -76,15 +76,11 @@ def _by_drive(before: Predictions, after: Predictions) -> str:
     return figure_uri(figure)
 
 
-def _planned(p: Predictions) -> Any:
-    return ade_m(p.samples_m[np.arange(len(p.medoid)), p.medoid], p.truth_m)
-
-
 def _examples(before: Predictions, after: Predictions) -> str:
     """Windows from the one that gained the most to the one that lost the most."""
-    gain = _planned(before) - _planned(after)
+    gain = errors(before)[PLANNED] - errors(after)[PLANNED]
     order = np.argsort(-gain, kind="stable")
-    chosen = [int(order[i]) for i in np.unique(np.linspace(0, len(order) - 1, EXAMPLES).round().astype(int))]
+    chosen = [int(order[i]) for i in evenly(len(order), EXAMPLES)]
     figure, axes = new_figure(11.2, 3.4, len(chosen))
     for axis, i in zip(np.atleast_1d(axes), chosen, strict=True):
         seen = [np.zeros((1, 2))]

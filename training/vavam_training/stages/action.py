@@ -40,8 +40,8 @@ class ActionOptions:
     `waypoint_weights`: a pair (ahead, to the left) for each waypoint, by which squared errors are weighted (scaled to a mean of 1; empty: all alike).
     The flow that is learned stays the same, each coordinate's best velocity being its own mean; a mean over metres would spend the model on how far ahead
     the last waypoint lies, which is uncertain anyway, and not on the decimetres to the side that steering needs.
-    `checkpoint_activations`: of a video model that learns, keep each layer's keys and values alone and compute the rest again for the gradient: less memory,
-    a third more work.
+    `checkpoint_activations`: of a video model that learns, keep each layer's keys and values alone and compute the rest again for the gradient: less memory
+    for one more forward.
     Plans are learned for every frame of a window from the frames up to it, so each length of context is learned too."""
 
     init_std: float = 0.0086
