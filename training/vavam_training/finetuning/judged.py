@@ -77,6 +77,8 @@ class Change:
     def verdict(self) -> str:
         """In a word. The interval is that of the differences; smaller is better."""
         d = self.difference
+        if d.value == d.low == d.high == 0.0:
+            return "the same"
         if not np.isfinite([d.low, d.high]).all():
             return "one drive: no interval"
         return "better" if d.high < 0.0 else "worse" if d.low > 0.0 else "cannot be told apart"

@@ -47,6 +47,7 @@ def headline(found: Sequence[Change]) -> str:
     said = {
         "better": "It has become better on what it did not learn from.",
         "worse": "It has become worse on what it did not learn from: do not use it.",
+        "the same": "It is what it was.",
         "cannot be told apart": "Whether it has become better cannot be told from these drives.",
         "one drive: no interval": "One held-out drive says little: how much another would differ is not known.",
     }[c.verdict]
